@@ -1,0 +1,1 @@
+"""The HTTP service: jobs in, predictions out. Never imports torch."""

@@ -1,0 +1,1 @@
+"""Training: from a data set version and a plan to a bundle."""

@@ -1,0 +1,159 @@
+"""The bundle: all that training hands to serving, in one directory.
+
+    model.onnx        raw columns in, predictions out; preprocessing inside
+    manifest.json     this module's `Manifest`
+    parity.npz        raw rows and the outputs that PyTorch gave for them
+    explanations.parquet   held-out rows with their SHAP values
+    card.md           the model card
+    MLmodel ...       written on registration, so that `mlflow.onnx` loads it as well
+
+A bundle is verified against its manifest before it serves: hashes first, then parity.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pellucid.errors import InvalidData
+from pellucid.schema import Kind
+
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+PARITY = "parity.npz"
+EXPLANATIONS = "explanations.parquet"
+CARD = "card.md"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Datatype(StrEnum):
+    """Tensor datatypes, by their Open Inference Protocol names."""
+
+    FP64 = "FP64"
+    FP32 = "FP32"
+    INT64 = "INT64"
+    BYTES = "BYTES"
+
+
+class Input(_Frozen):
+    """One raw column, a tensor of shape (rows,).
+
+    numeric, boolean: FP64, NaN is missing, booleans are 0 and 1. datetime: FP64, seconds since
+    1970-01-01 UTC, NaN is missing. categorical: BYTES (UTF-8), "" is missing.
+    """
+
+    name: str
+    kind: Kind
+    datatype: Datatype
+    categories: tuple[str, ...] = ()  # known ones; any other falls into the unknown bucket
+
+    @classmethod
+    def of(cls, name: str, kind: Kind, categories: tuple[str, ...] = ()) -> Self:
+        """The input that carries a column of this kind."""
+        datatype = Datatype.BYTES if kind is Kind.CATEGORICAL else Datatype.FP64
+        return cls(name=name, kind=kind, datatype=datatype, categories=categories)
+
+
+class Output(_Frozen):
+    """One output tensor; a shape of -1 is the number of rows."""
+
+    name: str  # label, probabilities | value
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+class Parity(_Frozen):
+    """How far ONNX Runtime is from PyTorch on the parity rows."""
+
+    rows: int
+    tolerance: float
+    max_error: float
+
+
+class Manifest(_Frozen):
+    """What a bundle is: its inputs and outputs, where it came from, and how to check it."""
+
+    format: Literal[1] = 1
+    name: str
+    task: Literal["classification", "regression"]
+    target: str
+    classes: tuple[int | str, ...] = ()
+    positive_class: int | str | None = None  # binary only
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    opset: int
+    files: dict[str, str]  # file name -> SHA-256
+    parity: Parity
+    metrics: dict[str, float]
+    data_version: str  # SHA-256 of the data set's content
+    job_id: str
+    created: str  # ISO 8601, UTC
+    plan: dict[str, Any]  # resolved
+    environment: dict[str, str]  # library -> version
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Bundle:
+    """A bundle's directory and its manifest."""
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """The bundle in a directory, its hashes verified.
+
+        Raises:
+            InvalidData: the manifest is missing or wrong, or a file differs from its hash.
+        """
+        path = root / MANIFEST
+        try:
+            manifest = Manifest.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise InvalidData(
+                f"The bundle has no valid manifest: {error}.", where={"file": str(path)}
+            ) from error
+        for name, digest in manifest.files.items():
+            file = root / name
+            if not file.is_file() or sha256_of(file) != digest:
+                raise InvalidData(
+                    f"{name} is missing or differs from its hash in the manifest.",
+                    where={"file": str(file)},
+                    remedy="Download the version again, or train it again.",
+                )
+        return cls(root, manifest)
+
+    @classmethod
+    def seal(cls, root: Path, manifest: Manifest) -> Self:
+        """Write the manifest, with the hash of every file that lies in the directory now."""
+        files = {
+            file.name: sha256_of(file)
+            for file in sorted(root.iterdir())
+            if file.is_file() and file.name != MANIFEST
+        }
+        manifest = manifest.model_copy(update={"files": files})
+        text = json.dumps(manifest.model_dump(mode="json"), indent=2)
+        (root / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        return cls(root, manifest)
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX model."""
+        return self.root / MODEL
+
+    @property
+    def card(self) -> str:
+        """The model card, in Markdown."""
+        return (self.root / CARD).read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The database: SQLite in WAL mode on one machine, PostgreSQL beyond it."""

@@ -1,0 +1,1 @@
+"""Every table; importing this package fills `Base.metadata`."""

@@ -1,0 +1,166 @@
+"""The REST resources, as the service sends them and the client reads them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pellucid.schema import Kind, Role, Schema, StorageType
+
+Item = TypeVar("Item")
+
+
+class Resource(BaseModel):
+    """A resource; keys that a newer server adds are ignored by an older client."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Page(Resource, Generic[Item]):
+    """One page of a list. `next_cursor` asks for the next; None is the end."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+class TopValue(Resource):
+    """A frequent value and its count."""
+
+    value: str
+    count: int
+
+
+class ColumnProfile(Resource):
+    """What a column holds. Numbers stand for datetimes as seconds since 1970-01-01 UTC."""
+
+    name: str
+    type: StorageType
+    kind: Kind
+    role: Role
+    rows: int
+    missing: int
+    distinct: int  # exact
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    deviation: float | None = Field(default=None, description="Sample standard deviation.")
+    quantiles: dict[str, float] = Field(default_factory=dict, description="0.01 ... 0.99")
+    top: list[TopValue] = Field(default_factory=list, description="Most frequent values.")
+    warnings: list[str] = Field(default_factory=list, description="Constant, all missing, ...")
+
+
+class Dataset(Resource):
+    """A data set version: immutable content under a name and a number."""
+
+    name: str
+    version: int
+    sha256: str = Field(description="Of the canonical content; names the version for ever.")
+    rows: int
+    bytes: int = Field(description="Size of the stored Parquet file.")
+    data_schema: Schema
+    source: str = Field(description="The file it was made from.")
+    parent: str | None = Field(default=None, description="SHA-256 of the version it came from.")
+    created_at: datetime
+
+
+class Lineage(Resource):
+    """Where a data set version came from and what was made of it."""
+
+    dataset: Dataset
+    ancestors: list[Dataset]
+    descendants: list[Dataset]
+    jobs: list[str]
+    models: list[str] = Field(description="name/version of models trained on it.")
+
+
+class JobStatus(StrEnum):
+    """A job's state. `queued` and `running` go on; the others are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job has ended."""
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+class Job(Resource):
+    """A training job: a plan plus its lifecycle."""
+
+    id: str
+    name: str = Field(description="The model's name in the plan.")
+    status: JobStatus
+    reason: str = Field(description="Why it is in this state, in a sentence.")
+    plan: dict[str, Any] = Field(description="Resolved: every default filled in.")
+    data_version: str
+    attempt: int = Field(description="Attempts started so far.")
+    max_attempts: int
+    cancel_requested: bool
+    worker: str | None = None
+    run_id: str | None = Field(default=None, description="The MLflow run.")
+    model_version: int | None = Field(default=None, description="The registered version.")
+    progress: dict[str, Any] = Field(default_factory=dict, description="The newest progress event.")
+    result: dict[str, Any] = Field(default_factory=dict, description="Test metrics and promotion.")
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Event(Resource):
+    """Something that happened to a job. `seq` counts from 1 within the job.
+
+    Kinds: state, stage, progress, environment, finding, log, result.
+    """
+
+    seq: int
+    time: datetime
+    kind: str
+    data: dict[str, Any]
+
+
+class ModelSummary(Resource):
+    """A registered model."""
+
+    name: str
+    aliases: dict[str, int]
+    latest: int | None
+    serving: list[int] = Field(default_factory=list, description="Versions loaded here, now.")
+
+
+class ModelVersionDetail(Resource):
+    """A version of a model, with what it takes and gives."""
+
+    name: str
+    version: int
+    run_id: str
+    created: str
+    aliases: list[str]
+    tags: dict[str, str]
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    classes: list[int | str]
+    metrics: dict[str, float]
+    data_version: str
+    job_id: str
+
+
+class Prediction(Resource):
+    """One row's answer. Classification has a label and probabilities, regression a value."""
+
+    id: str
+    label: int | str | None = None
+    probabilities: dict[str, float] | None = None
+    value: float | None = None
+
+
+class Predictions(Resource):
+    """Answers in the order of the rows."""
+
+    model: str
+    version: int
+    predictions: list[Prediction]

@@ -1,0 +1,162 @@
+"""The settings of every process, read once from `PELLUCID_*` and passed down.
+
+A secret may also come from a file: `PELLUCID_API_KEYS_FILE=/run/secrets/keys` reads
+`PELLUCID_API_KEYS` from that file, the convention of container secrets.
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pellucid.errors import InvalidSettings
+
+PREFIX = "PELLUCID_"
+_FROM_FILE = ("API_KEYS", "DATABASE_URL", "MLFLOW_PASSWORD")
+
+
+class Settings(BaseSettings):
+    """All settings, with the defaults of one machine: SQLite, loopback, no keys."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    home: Annotated[
+        Path, Field(description="Where everything lives: data sets, jobs, caches, databases.")
+    ] = Path(".pellucid")
+    database_url: Annotated[
+        str, Field(description="SQLAlchemy URL. Empty: SQLite under `home`.")
+    ] = ""
+    host: Annotated[str, Field(description="Address the API binds to.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port of the API.")] = 8000
+    url: Annotated[
+        str, Field(description="Where the CLI and client find the API. Empty: host and port.")
+    ] = ""
+    api_keys: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(description="Comma-separated keys. Required unless the API binds to loopback."),
+    ] = ()
+    mlflow_url: Annotated[
+        str, Field(description="The MLflow server. Empty: the one on loopback at `mlflow_port`.")
+    ] = ""
+    mlflow_port: Annotated[
+        int, Field(ge=0, le=65535, description="Port of the MLflow server that `up` starts.")
+    ] = 5000
+    mlflow_username: Annotated[str, Field(description="MLflow basic-auth user.")] = ""
+    mlflow_password: Annotated[str, Field(description="MLflow basic-auth password.")] = ""
+    experiment: Annotated[str, Field(description="MLflow experiment of the runs.")] = "pellucid"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Field(description="Serving device. `cuda` fails loudly where CUDA is missing."),
+    ] = "auto"
+    max_upload_bytes: Annotated[
+        int, Field(gt=0, description="Largest data set upload, in bytes.")
+    ] = 64 * 2**30
+    max_body_bytes: Annotated[
+        int, Field(gt=0, description="Largest body of any other request, in bytes.")
+    ] = 64 * 2**20
+    max_rows: Annotated[int, Field(gt=0, description="Most rows in one prediction request.")] = (
+        100_000
+    )
+    max_cell_bytes: Annotated[
+        int, Field(gt=0, description="Largest cell of a text data set, in bytes.")
+    ] = 2**20
+    lease_seconds: Annotated[
+        float, Field(gt=0, description="A job whose worker is silent this long is re-queued.")
+    ] = 15.0
+    max_attempts: Annotated[
+        int, Field(ge=1, description="Attempts of a job that keeps crashing.")
+    ] = 5
+    cancel_grace_seconds: Annotated[
+        float, Field(ge=0, description="Between SIGTERM and SIGKILL of a cancelled attempt.")
+    ] = 3.0
+    alias_poll_seconds: Annotated[
+        float, Field(gt=0, description="How often the API asks the registry for moved aliases.")
+    ] = 2.0
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="Log lines for people or for machines.")
+    ] = "text"
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(key.strip() for key in value.replace("\n", ",").split(",") if key.strip())
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _refuse_open_doors(self) -> Self:
+        if any(key.lower() in {"changeme", "secret", "placeholder"} for key in self.api_keys):
+            raise ValueError("api_keys holds a placeholder; generate one: openssl rand -hex 32")
+        return self
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this process's environment.
+
+        Raises:
+            InvalidSettings: a value is wrong, or a `_FILE` cannot be read.
+        """
+        given = {}
+        for name in _FROM_FILE:
+            path = os.environ.get(f"{PREFIX}{name}_FILE")
+            if path:
+                try:
+                    given[name.lower()] = Path(path).read_text(encoding="utf-8").strip()
+                except OSError as error:
+                    raise InvalidSettings(
+                        f"{PREFIX}{name}_FILE cannot be read: {error}.", where={"file": path}
+                    ) from error
+        try:
+            return cls(**given)  # type: ignore[arg-type]  # validated by pydantic
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = "".join(str(part) for part in first["loc"]) or "settings"
+            raise InvalidSettings(
+                f"{PREFIX}{key.upper()}: {first['msg']}.", where={"setting": key}
+            ) from error
+
+    def require_keys_beyond_loopback(self) -> None:
+        """Refuse to serve a public address without API keys.
+
+        Raises:
+            InvalidSettings: `host` is not loopback and `api_keys` is empty.
+        """
+        if not self.api_keys and not _is_loopback(self.host):
+            raise InvalidSettings(
+                f"Binding to {self.host} without API keys would let anyone in.",
+                where={"setting": "api_keys"},
+                remedy="Set PELLUCID_API_KEYS (or PELLUCID_API_KEYS_FILE), or bind to 127.0.0.1.",
+            )
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The SQLAlchemy URL in use."""
+        return self.database_url or f"sqlite:///{self.home / 'pellucid.db'}"
+
+    @property
+    def resolved_mlflow_url(self) -> str:
+        """The MLflow server in use."""
+        return self.mlflow_url or f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def resolved_url(self) -> str:
+        """The API's own address, as a client reaches it."""
+        return self.url or f"http://127.0.0.1:{self.port}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
