@@ -1,0 +1,127 @@
+"""Plans: every default visible, every mistake named by its path and the allowed values."""
+
+import json
+
+import jsonschema
+import pytest
+
+from pellucid.errors import InvalidPlan
+from pellucid.plan import GroupSplit, Plan, RandomSplit, StratifiedSplit, TimeSplit, resolve
+from pellucid.schema import Column, Role, Schema, StorageType
+
+SCHEMA = Schema(
+    columns=(
+        Column(name="when", type=StorageType.TIMESTAMP),
+        Column(name="person", type=StorageType.STRING),
+        Column(name="income", type=StorageType.FLOAT64),
+        Column(name="rooms", type=StorageType.INT64),
+        Column(name="approved", type=StorageType.BOOL),
+    )
+)
+
+
+def plan(**changes: object) -> Plan:
+    return Plan.parse({"name": "m", "data": {"dataset": "d"}, "target": "approved"} | changes)
+
+
+def test_yaml_and_json_give_the_same_plan() -> None:
+    text = "name: m\ndata: {dataset: d}\nmodel: {kind: mlp, widths: [8, 4]}\n"
+    value = {"name": "m", "data": {"dataset": "d"}, "model": {"kind": "mlp", "widths": [8, 4]}}
+    assert Plan.from_text(text) == Plan.from_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "says"),
+    [
+        ({"optimiser": {}}, "optimiser", "unknown key"),
+        ({"training": {"epochs": -1}}, "training.epochs", "greater than or equal to 1"),
+        ({"split": {"kind": "magic"}}, "split", "'random', 'stratified', 'time', 'group'"),
+        ({"task": "guess"}, "task", "'auto', 'classification' or 'regression'"),
+        ({"name": "../etc"}, "name", "pattern"),
+        ({"split": {"kind": "random", "test": 0.6, "validation": 0.5}}, "split.random", "no rows"),
+        ({"model": {"widths": []}}, "model.widths", "at least 1 item"),
+    ],
+)
+def test_a_mistake_is_named_by_path_and_allowed_values(
+    change: dict[str, object], path: str, says: str
+) -> None:
+    with pytest.raises(InvalidPlan) as caught:
+        plan(**change)
+    assert caught.value.where["path"] == path
+    assert says in caught.value.message
+
+
+def test_all_mistakes_are_listed_at_once() -> None:
+    with pytest.raises(InvalidPlan) as caught:
+        plan(training={"epochs": 0, "batch_size": 0}, nonsense=1)
+    assert caught.value.where["path"] == ["training.epochs", "training.batch_size", "nonsense"]
+
+
+@pytest.mark.parametrize("text", ["- a list", "{", "just words", ""])
+def test_a_text_that_is_no_plan(text: str) -> None:
+    with pytest.raises(InvalidPlan):
+        Plan.from_text(text)
+
+
+def test_the_json_schema_accepts_what_the_plan_accepts() -> None:
+    schema = Plan.json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(plan().model_dump(mode="json"), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"name": "m", "data": {"dataset": "d"}, "nonsense": 1}, schema)
+    assert schema["$defs"]["Training"]["properties"]["epochs"]["default"] == 100
+
+
+def test_a_resolved_plan_resolves_to_itself() -> None:
+    resolved, schema = resolve(plan(), SCHEMA)
+    assert resolve(Plan.parse(resolved.model_dump(mode="json")), schema)[0] == resolved
+
+
+@pytest.mark.parametrize(
+    ("target", "classes", "task", "split"),
+    [
+        ("approved", 2, "classification", StratifiedSplit),
+        ("person", 900, "classification", StratifiedSplit),
+        ("rooms", 5, "classification", StratifiedSplit),
+        ("rooms", 21, "regression", RandomSplit),
+        ("income", 2, "regression", RandomSplit),
+    ],
+)
+def test_task_and_split_follow_the_target(
+    target: str, classes: int, task: str, split: type
+) -> None:
+    resolved, schema = resolve(plan(target=target), SCHEMA, classes)
+    assert (resolved.task, type(resolved.split)) == (task, split)
+    assert [column.name for column in schema.having(Role.TARGET)] == [target]
+
+
+def test_a_time_column_makes_the_split_by_time() -> None:
+    resolved, _ = resolve(plan(data={"dataset": "d", "roles": {"when": "time"}}), SCHEMA)
+    assert resolved.split == TimeSplit(column="when")
+
+
+def test_the_group_column_is_the_id() -> None:
+    by_group = plan(data={"dataset": "d", "roles": {"person": "id"}}, split={"kind": "group"})
+    assert resolve(by_group, SCHEMA)[0].split == GroupSplit(column="person")
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"target": "missing"}, "target"),
+        ({"target": None}, "target"),
+        ({"target": "when"}, "target"),
+        ({"task": "regression"}, "task"),
+        ({"data": {"dataset": "d", "roles": {"nope": "id"}}}, "data.roles.nope"),
+        ({"split": {"kind": "time"}}, "split.column"),
+        ({"split": {"kind": "time", "column": "nope"}}, "split.column"),
+        (
+            {"data": {"dataset": "d", "roles": dict.fromkeys(SCHEMA.names[:4], "ignore")}},
+            "data.roles",
+        ),
+    ],
+)
+def test_a_plan_that_does_not_fit_the_data(changes: dict[str, object], path: str) -> None:
+    with pytest.raises(InvalidPlan) as caught:
+        resolve(plan(**changes), SCHEMA)
+    assert caught.value.where["path"] == path
