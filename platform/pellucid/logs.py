@@ -32,5 +32,12 @@ def configure_logging(style: Literal["text", "json"] = "text", level: int = logg
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "alembic.runtime.migration"):
+    for noisy in (
+        "httpx",
+        "httpcore",
+        "alembic.runtime.migration",
+        "onnx_ir",
+        "onnxscript",
+        "shap",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

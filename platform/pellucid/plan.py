@@ -136,7 +136,7 @@ class AdamW(Part):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
 
     kind: Literal["adamw"] = "adamw"
-    lr: Positive = 1e-3
+    lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     betas: tuple[Share, Share] = (0.9, 0.999)
 
@@ -190,7 +190,7 @@ class Training(Part):
     """The training loop."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
-    batch_size: Annotated[int, Field(ge=1)] = 256
+    batch_size: Annotated[int, Field(ge=1)] = 128
     patience: Annotated[
         int, Field(ge=1, description="Epochs without a better validation loss before stopping.")
     ] = 16
@@ -345,6 +345,7 @@ def resolve(plan: Plan, schema: Schema, classes: int | None = None) -> tuple[Pla
     if not schema.having(Role.FEATURE):
         raise InvalidPlan("No column is left as a feature.", where={"path": "data.roles"})
     task = _task(plan, schema, target, classes)
+    _require_scores(plan.gates, task)
     split = _split(plan, schema, task)
     return plan.model_copy(update={"target": target, "task": task, "split": split}), schema
 
@@ -387,6 +388,21 @@ def _task(
         return plan.task
     few = column.type == "int64" and classes is not None and classes <= 20
     return "classification" if discrete or few else "regression"
+
+
+def _require_scores(gates: Gates, task: str) -> None:
+    from pellucid.analysis.scores import SCORES  # numpy: not for every start of the CLI
+
+    names = [name for name, score in SCORES.items() if score.task == task]
+    asked = [("gates.metric", gates.metric)] if gates.metric else []
+    asked += [(f"gates.at_least.{name}", name) for name in gates.at_least]
+    for path, name in asked:
+        if name not in names:
+            raise InvalidPlan(
+                f"There is no {task} score {name!r}.",
+                where={"path": path},
+                remedy=f"The scores are: {', '.join(names)}.",
+            )
 
 
 def _split(plan: Plan, schema: Schema, task: str) -> Split:

@@ -125,3 +125,14 @@ def test_a_plan_that_does_not_fit_the_data(changes: dict[str, object], path: str
     with pytest.raises(InvalidPlan) as caught:
         resolve(plan(**changes), SCHEMA)
     assert caught.value.where["path"] == path
+
+
+@pytest.mark.parametrize(
+    ("gates", "path"),
+    [({"metric": "rmse"}, "gates.metric"), ({"at_least": {"auc": 0.7}}, "gates.at_least.auc")],
+)
+def test_gates_name_scores_of_the_task(gates: dict[str, object], path: str) -> None:
+    with pytest.raises(InvalidPlan, match="no classification score") as caught:
+        resolve(plan(gates=gates), SCHEMA)
+    assert caught.value.where == {"path": path}
+    assert "roc_auc" in caught.value.remedy

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from pellucid.errors import DatabaseUnavailable
+from pellucid.errors import DatabaseUnavailable, InvalidInput
 
 _SQLITE_WAIT_SECONDS = 30
 _READ_ONLY = "pellucid_read_only"
+_POSTGRES_WAITS = {"connect_timeout": 5, "tcp_user_timeout": 15_000}  # s; ms without any answer
 
 
 class Database:
@@ -30,13 +31,14 @@ class Database:
         else:
             if parsed.drivername == "postgresql":
                 parsed = parsed.set(drivername="postgresql+psycopg")
-            self.engine = create_engine(parsed, pool_pre_ping=True)
+            self.engine = create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRES_WAITS)
 
     def transaction(self) -> AbstractContextManager[Session]:
         """A transaction: committed at the end of the block, rolled back on any error.
 
         Raises:
             DatabaseUnavailable: the database does not answer.
+            InvalidInput: a value does not fit its column, or holds a NUL character.
         """
         return self._session(self.engine)
 
@@ -58,6 +60,8 @@ class Database:
                 f"The database does not answer: {error.orig}.",
                 remedy="Check PELLUCID_DATABASE_URL and run `pellucid db upgrade`.",
             ) from error
+        except DataError as error:
+            raise InvalidInput(f"The database cannot hold a value: {error.orig}.") from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise DatabaseUnavailable(f"The database went away: {error.orig}.") from error

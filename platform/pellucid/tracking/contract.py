@@ -15,6 +15,7 @@ from pellucid.jobs.workspace import Metric
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+JOB_TAG = "pellucid.job_id"  # on runs and versions: whose they are
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,16 @@ class Registry(Protocol):
         ...
 
     def set_model_tag(self, name: str, key: str, value: str) -> None:
-        """Set a tag of the registered model."""
+        """Set a tag of the registered model. Raises `NotFound`."""
+        ...
+
+    def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version, one after the other. Raises `NotFound`."""
         ...
 
     def download(self, name: str, version: int, to: Path) -> None:
-        """Put the version's bundle into the directory `to`."""
+        """Put the version's bundle into the new directory `to`, whole or not at all.
+
+        A bundle that lies there already is left as it is. Raises `NotFound`.
+        """
         ...

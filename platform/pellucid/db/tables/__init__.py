@@ -1,1 +1,4 @@
 """Every table; importing this package fills `Base.metadata`."""
+
+from pellucid.db.tables import datasets as datasets
+from pellucid.db.tables import jobs as jobs

@@ -1,0 +1,80 @@
+# `make demo` and `make test` work in a fresh clone. Everything installed goes into .venv.
+#
+#   PYTHON=python3.12      the interpreter that makes .venv (3.11 or newer)
+#   TORCH=cpu | cu130 ...  which build of PyTorch: an index of download.pytorch.org/whl. Default:
+#                          whatever pip is configured to find (from PyPI on Linux: CUDA).
+#   SECRETS=secrets        where `make secrets` writes what docker-compose.yml reads
+
+PYTHON ?= python3
+TORCH ?=
+SECRETS ?= secrets
+BIN := .venv/bin
+STAMP := .venv/.installed$(addprefix -,$(TORCH))
+TORCH_INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: setup demo up test test-all check bench gpu-check migrate reference secrets clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@$(if $(TORCH),$(BIN)/python -m pip uninstall --quiet --yes torch,true)
+	@echo "Installing into .venv; the first time takes minutes"
+	$(BIN)/python -m pip install -qq $(TORCH_INDEX) -c constraints.txt -e '.[dev]'
+	@rm -f .venv/.installed*
+	@touch $@
+
+demo: setup
+	$(BIN)/pellucid demo
+
+up: setup
+	$(BIN)/pellucid up
+
+test: setup
+	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+test-all: setup
+	$(BIN)/python -m pytest -m 'not gpu' --timeout 1800
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python benchmarks/german_credit.py
+
+gpu-check: setup
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
+		{ echo "PyTorch finds no CUDA device here: see docs/howto/gpu.md" >&2; exit 1; }
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python benchmarks/gpu.py
+
+migrate: setup
+	$(BIN)/pellucid db upgrade
+
+reference: setup
+	$(BIN)/pellucid settings --markdown > docs/reference/settings.md
+
+# Random secrets for docker-compose.yml; existing ones stay. The directory is private to you; its
+# files are readable, because the services' users read them through a bind mount.
+secrets:
+	@mkdir -p $(SECRETS) && chmod 700 $(SECRETS)
+	@cd $(SECRETS) && if [ ! -e postgres_password ]; then \
+		password=$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(32))'); \
+		printf %s "$$password" > postgres_password; \
+		url="postgresql+psycopg://pellucid:$$password@postgres:5432"; \
+		printf %s "$$url/pellucid" > pellucid_database_url; \
+		printf %s "$$url/mlflow" > mlflow_database_url; \
+	fi
+	@[ -e $(SECRETS)/api_keys ] || \
+		$(PYTHON) -c 'import secrets; print(secrets.token_hex(32), end="")' > $(SECRETS)/api_keys
+	@echo "Secrets are in $(SECRETS)/"
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

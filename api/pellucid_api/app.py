@@ -1,0 +1,80 @@
+"""The application: services around the requests, middleware around the routes."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from pellucid.settings import PREFIX, Settings
+from pellucid_api import problems
+from pellucid_api.auth import ApiKeys
+from pellucid_api.middleware import BodyLimit, RequestLog
+from pellucid_api.openapi import document
+from pellucid_api.routes import TAGS, add_routes
+from pellucid_api.services import Services
+from pellucid_api.uploads import sweep
+
+_DESCRIPTION = """
+Register a data set, submit a training job, and get a network that explains itself, served here.
+
+1. `POST /v1/datasets` uploads a file.
+2. `POST /v1/jobs` trains on it; `GET /v1/jobs/{id}/events` shows the progress live.
+3. `POST /v1/models/{name}/predict` answers, or `/v2/models/{name}/infer` for clients of the Open
+   Inference Protocol.
+
+Errors are `application/problem+json` (RFC 9457): what is wrong, where, and what to do. Lists come
+in pages; `next_cursor` asks for the next. Where the service has API keys, send one as
+`Authorization: Bearer KEY` or `X-API-Key: KEY`.
+"""
+
+
+def create_app(
+    settings: Settings, build: Callable[[Settings], Services] = Services.build
+) -> FastAPI:
+    """The application. Nothing is connected before it starts.
+
+    Args:
+        settings: of this process.
+        build: makes the services; tests give their own.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.services = services = await run_in_threadpool(build, settings)
+        await run_in_threadpool(sweep, services.uploads)
+        services.pool.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(services.close)
+
+    app = FastAPI(
+        title="Pellucid",
+        summary="Neural networks you can see through.",
+        description=_DESCRIPTION,
+        version=version("pellucid"),
+        openapi_tags=TAGS,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    problems.install(app)
+    add_routes(app)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    app.add_middleware(BodyLimit, limit_of=_body_limits(settings))
+    if settings.api_keys:
+        app.add_middleware(ApiKeys, keys=settings.api_keys)
+    app.add_middleware(RequestLog)  # the last added is the outermost
+    return app
+
+
+def _body_limits(settings: Settings) -> Callable[[str, str], tuple[int, str]]:
+    uploads = settings.max_upload_bytes, f"{PREFIX}MAX_UPLOAD_BYTES"
+    others = settings.max_body_bytes, f"{PREFIX}MAX_BODY_BYTES"
+
+    def limit_of(method: str, path: str) -> tuple[int, str]:
+        return uploads if (method, path) == ("POST", "/v1/datasets") else others
+
+    return limit_of

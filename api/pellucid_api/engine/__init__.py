@@ -1,0 +1,1 @@
+"""The data plane: rows to arrays, ONNX Runtime, answers. It knows nothing of HTTP."""

@@ -1,0 +1,63 @@
+"""A model's output arrays to one answer per row, and the identities of the answers."""
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pellucid.bundle import Manifest
+from pellucid_api.engine.values import Values
+
+
+def answers(
+    manifest: Manifest, outputs: Mapping[str, Values], ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One `resources.Prediction` per row, as plain data.
+
+    Args:
+        manifest: names the classes in the order of the probabilities.
+        outputs: label (rows,) and probabilities (rows, classes), or value (rows,).
+        ids: one per row.
+    """
+    if manifest.task == "regression":
+        return [
+            {"id": identity, "value": value}
+            for identity, value in zip(ids, outputs["value"].tolist(), strict=True)
+        ]
+    names = [str(each) for each in manifest.classes]
+    return [
+        {"id": identity, "label": label, "probabilities": dict(zip(names, shares, strict=True))}
+        for identity, label, shares in zip(
+            ids, outputs["label"].tolist(), outputs["probabilities"].tolist(), strict=True
+        )
+    ]
+
+
+class PredictionIds:
+    """Identities of predictions: version 7 UUIDs (RFC 9562), each greater than the one before.
+
+    Within a millisecond the random bits count up (method 2 of the RFC), so that ids sort in the
+    order in which they were given out, also within one request.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0  # 48 bits of milliseconds, 74 bits of counter
+
+    def take(self, count: int) -> list[str]:
+        """The next `count` ids, ascending."""
+        with self._lock:
+            now = time.time_ns() // 1_000_000
+            # The counter's highest bit starts as 0: room for 2**73 ids within the millisecond.
+            fresh = now << 74 | int.from_bytes(os.urandom(10)) >> 7
+            first = max(fresh, self._last + 1)
+            self._last = first + count - 1
+        return [_uuid7(number) for number in range(first, first + count)]
+
+
+def _uuid7(number: int) -> str:
+    high, low = number >> 62, number & (1 << 62) - 1
+    milliseconds, high = high >> 12, high & 0xFFF
+    text = f"{milliseconds << 16 | 0x7000 | high:016x}{1 << 63 | low:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,193 @@
+"""A bundle's network in ONNX Runtime, on a device that it really got."""
+
+import ctypes
+import functools
+import logging
+import os
+import platform
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+
+from pellucid.bundle import PARITY, Bundle
+from pellucid.errors import DeviceUnavailable, InvalidData
+from pellucid_api.engine.values import Values
+
+Device = Literal["cpu", "cuda"]
+_CUDA = "CUDAExecutionProvider"
+_QUIET = 4  # ONNX Runtime's log severity "fatal": what fails here is told by our own errors
+
+logger = logging.getLogger(__name__)
+
+
+class Model:
+    """An open session over a bundle's `model.onnx`.
+
+    Args:
+        bundle: its hashes verified.
+        device: where it must run; nothing falls back silently.
+
+    Raises:
+        DeviceUnavailable: the session did not get CUDA.
+        InvalidData: ONNX Runtime cannot open the model.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        where = {"model": bundle.manifest.name, "file": str(bundle.model_path)}
+        try:
+            self._session = _open(bundle.model_path.read_bytes(), device)
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise InvalidData(
+                f"ONNX Runtime cannot open the model: {error}", where=where
+            ) from error
+        self.device = _device_of(self._session)
+        if self.device != device:
+            raise DeviceUnavailable(
+                f"ONNX Runtime was asked for {device} and took {self.device}.", where=where
+            )
+
+    def run(self, feed: Mapping[str, Values]) -> dict[str, Values]:
+        """Every output, by name, for arrays of shape (rows,), one per input."""
+        names = [output.name for output in self.manifest.outputs]
+        return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
+
+    def verify(self) -> float:
+        """Run the bundle's parity rows, which also warms the session.
+
+        Returns:
+            The largest difference to what PyTorch gave, relative where values exceed 1.
+
+        Raises:
+            InvalidData: the difference exceeds the manifest's tolerance, or a label differs
+                although its probability leads by more than that.
+        """
+        feed, expected = self._parity()
+        try:
+            outputs = self.run(feed)
+        except Exception as error:  # see above
+            raise self._refusal(f"ONNX Runtime cannot run the parity rows: {error}") from error
+        tolerance = self.manifest.parity.tolerance
+        worst = max(
+            (
+                _difference(outputs[name], value)
+                for name, value in expected.items()
+                if value.dtype.kind == "f"
+            ),
+            default=0.0,
+        )
+        if not worst <= tolerance:  # also refuses NaN
+            raise self._refusal(f"It differs from PyTorch by {worst:.2g} (limit {tolerance:.2g}).")
+        if "label" in expected and not _same_labels(outputs, expected, tolerance):
+            raise self._refusal("It gives other labels than PyTorch.")
+        return worst
+
+    def _parity(self) -> tuple[dict[str, Values], dict[str, Values]]:
+        try:
+            with np.load(self.bundle.root / PARITY, allow_pickle=False) as arrays:
+                feed = {each.name: arrays[f"input:{each.name}"] for each in self.manifest.inputs}
+                expected = {o.name: arrays[f"output:{o.name}"] for o in self.manifest.outputs}
+        except (OSError, KeyError, ValueError) as error:
+            raise self._refusal(f"The parity rows cannot be read: {error}.") from error
+        return feed, expected
+
+    def _refusal(self, reason: str) -> InvalidData:
+        return InvalidData(
+            f"The model fails verification. {reason}",
+            where={"model": self.manifest.name, "file": str(self.bundle.model_path)},
+            remedy="Train it again, or promote another version.",
+        )
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
+    """The device that models will run on, found by opening a session on it.
+
+    Raises:
+        DeviceUnavailable: CUDA was asked for and does not initialise.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    obstacle = _cuda_obstacle()
+    if obstacle is None:
+        return "cuda"
+    if wanted == "cuda":
+        raise DeviceUnavailable(
+            f"CUDA was asked for and cannot be used: {obstacle}.",
+            remedy="Install the NVIDIA driver, CUDA and cuDNN that ONNX Runtime needs, or set "
+            "PELLUCID_DEVICE=cpu.",
+        )
+    logger.info("serving on the CPU: %s", obstacle)
+    return "cpu"
+
+
+@functools.cache  # an answer for the whole life of the process: libraries are loaded once
+def _cuda_obstacle() -> str | None:
+    if _CUDA not in onnxruntime.get_available_providers():
+        return "this build of ONNX Runtime has no CUDA"
+    if not _has_driver():
+        return "there is no NVIDIA driver"
+    onnxruntime.preload_dlls()  # CUDA and cuDNN from wheels, where they are installed
+    try:
+        session = _open(_identity(), "cuda")
+    except Exception as error:  # see above
+        return str(error)
+    return None if _device_of(session) == "cuda" else "ONNX Runtime fell back to the CPU"
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _open(model: bytes, device: Device) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _QUIET
+    options.intra_op_num_threads = _cores()
+    options.inter_op_num_threads = 1
+    # Idle threads that spin would take the cores from the other models and requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    cuda = (_CUDA, {"use_tf32": "0"})  # TF32 would break parity with PyTorch
+    providers = [cuda] if device == "cuda" else []
+    return onnxruntime.InferenceSession(
+        model, options, providers=[*providers, "CPUExecutionProvider"]
+    )
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux has it
+        return os.cpu_count() or 1
+
+
+def _device_of(session: onnxruntime.InferenceSession) -> Device:
+    return "cuda" if _CUDA in session.get_providers() else "cpu"
+
+
+def _identity() -> bytes:
+    from onnx import TensorProto, helper  # only where CUDA may be there
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "probe", *zip(ends))
+    opset = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+
+
+def _difference(given: Values, expected: Values) -> float:
+    if given.shape != expected.shape:
+        return float("inf")
+    return float(np.max(np.abs(given - expected) / np.maximum(1, np.abs(expected)), initial=0.0))
+
+
+def _same_labels(
+    given: Mapping[str, Values], expected: Mapping[str, Values], tolerance: float
+) -> bool:
+    differing = given["label"] != expected["label"]
+    best = np.sort(expected["probabilities"], axis=1)
+    return not np.any(differing & (best[:, -1] - best[:, -2] > 2 * tolerance))

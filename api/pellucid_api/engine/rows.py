@@ -1,0 +1,139 @@
+"""Plain rows (JSON objects) to the arrays that a model takes, with exact validation."""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any
+
+from pellucid.bundle import Input
+from pellucid.errors import InvalidRows, TooLarge
+from pellucid.schema import Kind
+from pellucid_api.engine.values import (
+    BOOLEANS,
+    DATETIMES,
+    NUMBERS,
+    STRINGS,
+    Misfit,
+    Values,
+    convert,
+    shown,
+)
+
+MOST_PROBLEMS = 5
+_RULES = {
+    Kind.NUMERIC: NUMBERS,
+    Kind.BOOLEAN: BOOLEANS,
+    Kind.DATETIME: DATETIMES,
+    Kind.CATEGORICAL: STRINGS,
+}
+
+
+def decode_rows(rows: Any, inputs: Sequence[Input], max_rows: int) -> dict[str, Values]:
+    """The model's feed: one array of shape (rows,) per input.
+
+    Every row names every input. null is missing; a category never seen in training is fine.
+
+    Raises:
+        InvalidRows: no rows, a column missing or unknown, or a value of the wrong type; the first
+            few problems are told, each with row, column, value and remedy.
+        TooLarge: more than `max_rows` rows.
+    """
+    check_count(rows, max_rows)
+    _check_columns(rows, inputs)
+    feed: dict[str, Values] = {}
+    problems: list[tuple[dict[str, Any], str]] = []
+    for each in inputs:
+        column = convert([row[each.name] for row in rows], _RULES[each.kind])
+        if isinstance(column, Misfit):
+            problems.append(_misfit(each, column))
+            if len(problems) == MOST_PROBLEMS:
+                break
+        else:
+            feed[each.name] = column
+    if problems:
+        raise InvalidRows(" ".join(text for _, text in problems), where=problems[0][0])
+    return feed
+
+
+def check_count(rows: Any, max_rows: int) -> None:
+    """Refuse what is no list, an empty list, and too long a list."""
+    if not isinstance(rows, list):
+        raise InvalidRows(
+            "The rows are no list.", remedy='Send a list of objects: [{"age": 42, ...}, ...].'
+        )
+    if not rows:
+        raise InvalidRows("There are no rows.", remedy="Send at least one.")
+    if len(rows) > max_rows:
+        raise TooLarge(
+            f"{len(rows):,} rows are more than {max_rows:,}, the limit of one request.",
+            remedy="Send them in several requests, or raise PELLUCID_MAX_ROWS.",
+        )
+
+
+def _check_columns(rows: list[Any], inputs: Sequence[Input]) -> None:
+    expected = {each.name for each in inputs}
+    odd = (
+        row
+        for row, values in enumerate(rows, 1)
+        if not isinstance(values, dict) or values.keys() != expected
+    )
+    first = list(islice(odd, MOST_PROBLEMS))
+    if not first:
+        return
+    texts: dict[str, int] = {}  # the same mistake in many rows is told once
+    for row in first:
+        for text in _column_mistakes(rows[row - 1], [each.name for each in inputs]):
+            texts.setdefault(text, row)
+    raise InvalidRows(
+        " ".join(f"Row {row}: {text}" for text, row in texts.items()),
+        where={"row": first[0]},
+        remedy=f"The model takes these columns: {', '.join(each.name for each in inputs)}.",
+    )
+
+
+def _column_mistakes(row: Any, names: list[str]) -> Iterator[str]:
+    if not isinstance(row, dict):
+        yield f"{shown(row)} is no object of column names and values."
+        return
+    missing = [name for name in names if name not in row]
+    extra = [name for name in row if name not in names]
+    if missing:
+        yield f"missing {_listed(missing)} (null stands for a missing value)."
+    for name in extra[:MOST_PROBLEMS]:
+        near = get_close_matches(name, missing or names, n=1)
+        yield f"{name!r} is no input" + (f"; did you mean {near[0]!r}?" if near else ".")
+
+
+def _listed(names: list[str]) -> str:
+    some = ", ".join(repr(name) for name in names[:20])
+    return some if len(names) <= 20 else f"{some} and {len(names) - 20} more"
+
+
+def _misfit(each: Input, misfit: Misfit) -> tuple[dict[str, Any], str]:
+    text = (
+        f"Row {misfit.row}, column {each.name!r}: {shown(misfit.value)} is not "
+        f"{_RULES[each.kind].wanted}{_advice(each.kind, misfit.value)}"
+    )
+    if misfit.more:
+        text += f" ({misfit.more:,} more rows of this column do not fit.)"
+    return {"row": misfit.row, "column": each.name}, text
+
+
+def _advice(kind: Kind, value: Any) -> str:
+    if kind is Kind.CATEGORICAL and isinstance(value, int | float):
+        return f"; put it in quotes: {shown(shown(value))}."
+    if kind is Kind.NUMERIC and isinstance(value, bool):
+        return f"; send {int(value)}."
+    if kind is Kind.NUMERIC and isinstance(value, str) and _is_number(value):
+        return f"; send it without quotes: {value.strip()}."
+    if kind is Kind.DATETIME:
+        return ', such as "2024-05-31T12:30:00Z".'
+    return "; null stands for a missing value."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

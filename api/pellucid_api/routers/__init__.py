@@ -1,0 +1,1 @@
+"""One module per resource; `pellucid_api.routes` lists every route."""

@@ -1,0 +1,106 @@
+"""Training jobs: submit, watch, cancel, retry."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from pellucid.plan import Plan
+from pellucid.resources import Job, JobStatus, Page
+from pellucid_api.bodies import PlanBody
+from pellucid_api.deps import Cursor, Held, JobId, Limit
+from pellucid_api.submission import submit as submit_plan
+
+_POLL_SECONDS = "2"
+_EXAMPLE = {
+    "name": "credit",
+    "data": {"dataset": "credit"},
+    "target": "bad",
+    "training": {"epochs": 50},
+}
+PLAN_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            kind: {"schema": {"$ref": "#/components/schemas/Plan"}, "example": _EXAMPLE}
+            for kind in ("application/json", "application/yaml")
+        },
+    }
+}
+PLAN_SCHEMAS = Plan.model_json_schema(ref_template="#/components/schemas/{model}")
+
+
+async def submit(
+    response: Response,
+    services: Held,
+    plan: PlanBody,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=200,
+            description="The same key with the same plan is the same job, however often sent.",
+        ),
+    ] = None,
+) -> Job:
+    """Submit a training job.
+
+    The plan is checked against its data set before it is queued: unknown keys and columns, values
+    out of bounds, a task that does not fit the target. Watch the job under `Location`.
+    """
+    job = await run_in_threadpool(submit_plan, services, plan, idempotency_key)
+    _watch(response, job)
+    return job
+
+
+def list_jobs(
+    services: Held,
+    status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
+    name: Annotated[str | None, Query(description="Only jobs of this model.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[Job]:
+    """List jobs, newest first."""
+    return services.queue.list(status=status, name=name, cursor=cursor, limit=limit)
+
+
+def show(request: Request, services: Held, job_id: JobId) -> Response:
+    """Show a job.
+
+    `ETag` names the state that is shown; `If-None-Match` with it is answered 304 as long as nothing
+    has changed.
+    """
+    job = services.queue.get(job_id)
+    content = job.model_dump_json()
+    tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
+    headers = {"ETag": tag}
+    if not job.status.final:
+        headers["Retry-After"] = _POLL_SECONDS
+    known = {part.strip() for part in request.headers.get("if-none-match", "").split(",")}
+    if known & {tag, f"W/{tag}", "*"}:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type="application/json", headers=headers)
+
+
+def cancel(response: Response, services: Held, job_id: JobId) -> Job:
+    """Cancel a job.
+
+    A queued job ends at once, a running one within seconds. Asking again, or for a job that has
+    ended, changes nothing.
+    """
+    job = services.queue.cancel(job_id)
+    _watch(response, job)
+    return job
+
+
+def retry(response: Response, services: Held, job_id: JobId) -> Job:
+    """Queue a failed or canceled job again; it goes on from its last checkpoint."""
+    job = services.queue.retry(job_id)
+    _watch(response, job)
+    return job
+
+
+def _watch(response: Response, job: Job) -> None:
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = _POLL_SECONDS

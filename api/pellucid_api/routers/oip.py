@@ -1,0 +1,140 @@
+"""The Open Inference Protocol v2 over REST."""
+
+from importlib.metadata import version as installed
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import Depends, Request, Response
+from pydantic_core import to_json
+from starlette.concurrency import run_in_threadpool
+
+from pellucid.errors import ModelNotReady
+from pellucid_api.bodies import json_body
+from pellucid_api.deps import Held, ModelName, VersionNumber
+from pellucid_api.engine.pool import Served
+from pellucid_api.oip import codec
+from pellucid_api.oip.types import (
+    InferenceRequest,
+    Live,
+    ModelMetadata,
+    ModelReady,
+    Ready,
+    ServerMetadata,
+)
+from pellucid_api.services import Services
+
+_EXAMPLE = {
+    "id": "42",
+    "inputs": [
+        {"name": "age", "shape": [2], "datatype": "FP64", "data": [41, None]},
+        {"name": "purpose", "shape": [2], "datatype": "BYTES", "data": ["car", "boat"]},
+    ],
+    "outputs": [{"name": "probabilities"}],
+}
+INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/InferenceRequest"},
+                "example": _EXAMPLE,
+            }
+        },
+    }
+}
+
+
+async def inference_body(request: Request, services: Held) -> Any:
+    """The body as JSON; one with binary tensors is refused by name, not as an unknown type."""
+    if "inference-header-content-length" in request.headers:
+        raise codec.binary_refusal()
+    return await json_body(request, services)
+
+
+InferenceBody = Annotated[Any, Depends(inference_body)]
+REQUEST_SCHEMAS = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+
+
+def server() -> ServerMetadata:
+    """Name the server and its extensions of the protocol."""
+    return ServerMetadata(name="pellucid", version=installed("pellucid"), extensions=[])
+
+
+def live() -> Live:
+    """Ask whether the process answers."""
+    return Live(live=True)
+
+
+def ready(response: Response, services: Held) -> Ready:
+    """Ask whether inference is answered."""
+    state = not services.pool.obstacle()
+    response.status_code = 200 if state else 503
+    return Ready(ready=state)
+
+
+def model(services: Held, name: ModelName) -> ModelMetadata:
+    """Describe the champion's inputs and outputs."""
+    return _metadata(services, services.pool.champion(name))
+
+
+def model_version(services: Held, name: ModelName, version: VersionNumber) -> ModelMetadata:
+    """Describe a version's inputs and outputs."""
+    return _metadata(services, services.pool.version(name, version))
+
+
+def model_ready(response: Response, services: Held, name: ModelName) -> ModelReady:
+    """Ask whether the champion is loaded."""
+    try:
+        services.pool.champion(name)
+    except ModelNotReady:
+        response.status_code = 503
+    return ModelReady(name=name, ready=response.status_code != 503)
+
+
+def version_ready(
+    response: Response, services: Held, name: ModelName, version: VersionNumber
+) -> ModelReady:
+    """Ask whether a version can be served; loads it."""
+    try:
+        services.pool.version(name, version)
+    except ModelNotReady:
+        response.status_code = 503
+    return ModelReady(name=name, ready=response.status_code != 503)
+
+
+async def infer(services: Held, name: ModelName, body: InferenceBody) -> Response:
+    """Infer with the champion.
+
+    One input tensor per raw column, of shape [rows] or [rows, 1]: BYTES for categories (null or ""
+    is missing), any numeric datatype for the others (null is missing; times are seconds since
+    1970-01-01 UTC). JSON only: the binary tensor extension is refused.
+    """
+    return await _infer(services, services.pool.champion(name), body)
+
+
+async def infer_with_version(
+    services: Held, name: ModelName, version: VersionNumber, body: InferenceBody
+) -> Response:
+    """Infer with a certain version, loaded on demand."""
+    served = await run_in_threadpool(services.pool.version, name, version)
+    return await _infer(services, served, body)
+
+
+async def _infer(services: Services, served: Served, body: Any) -> Response:
+    content = await to_thread.run_sync(_answer, services, served, body, limiter=services.compute)
+    return Response(content, media_type="application/json")
+
+
+def _answer(services: Services, served: Served, body: Any) -> bytes:
+    manifest = served.model.manifest
+    message = codec.parse(body)
+    codec.check_outputs(message, manifest)
+    feed = codec.decode(message, manifest.inputs, services.settings.max_rows)
+    outputs = served.model.run(feed)
+    response = codec.encode(message, served.name, served.version, manifest, outputs)
+    return to_json(response, exclude_none=True, inf_nan_mode="null")
+
+
+def _metadata(services: Services, served: Served) -> ModelMetadata:
+    versions = services.pool.loaded(served.name)
+    return codec.metadata(served.name, versions, served.model.manifest)

@@ -1,0 +1,137 @@
+"""Every route of the service, in one place."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.sse import EventSourceResponse
+
+from pellucid.resources import Job, Predictions
+from pellucid_api.oip.types import InferenceResponse
+from pellucid_api.problems import OipError, documented
+from pellucid_api.routers import datasets, events, health, jobs, models, oip, predict, schemas
+
+TAGS = [
+    {"name": "Data sets", "description": "Immutable versions, named by their content."},
+    {"name": "Jobs", "description": "Training: a plan in, a registered model out."},
+    {"name": "Models", "description": "Registered versions, and which of them is served."},
+    {"name": "Predictions", "description": "Plain rows in, labels and probabilities out."},
+    {"name": "Open Inference Protocol", "description": "Version 2 over REST, JSON tensors."},
+    {"name": "Health", "description": "For orchestrators and people; needs no key."},
+]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method of one path."""
+
+    method: str
+    path: str
+    endpoint: Any
+    errors: tuple[int, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def _route(method: str, path: str, endpoint: Any, *errors: int, **options: Any) -> Route:
+    return Route(method, path, endpoint, errors, options)
+
+
+_dataset, _job, _model = "/v1/datasets/{reference}", "/v1/jobs/{job_id}", "/v1/models/{name}"
+_version = _model + "/versions/{version}"
+_v2, _v2_version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
+_created, _accepted, _no_content = ({"status_code": code} for code in (201, 202, 204))
+_form, _plan = {"openapi_extra": datasets.UPLOAD_FORM}, {"openapi_extra": jobs.PLAN_BODY}
+_rows, _tensors = {"openapi_extra": predict.ROWS_BODY}, {"openapi_extra": oip.INFER_BODY}
+_predictions = {"responses": {200: {"model": Predictions}}}
+_inference = {"responses": {200: {"model": InferenceResponse}}}
+
+ROUTES: dict[str, tuple[Route, ...]] = {
+    "Data sets": (
+        _route("POST", "/v1/datasets", datasets.upload, 413, 415, 422, 507, **_created, **_form),
+        _route("GET", "/v1/datasets", datasets.list_datasets, 422),
+        _route("GET", _dataset, datasets.show, 404),
+        _route("GET", _dataset + "/profile", datasets.profile, 404),
+        _route("GET", _dataset + "/preview", datasets.preview, 404, 422),
+        _route("GET", _dataset + "/lineage", datasets.lineage, 404),
+    ),
+    "Jobs": (
+        _route("POST", "/v1/jobs", jobs.submit, 413, 415, 422, **_accepted, **_plan),
+        _route("GET", "/v1/jobs", jobs.list_jobs, 422),
+        _route("GET", _job, jobs.show, 404, responses={200: {"model": Job}, 304: {}}),
+        _route("POST", _job + "/cancel", jobs.cancel, 404, **_accepted),
+        _route("POST", _job + "/retry", jobs.retry, 404, 409, **_accepted),
+        _route("GET", _job + "/events", events.events, 404, response_class=EventSourceResponse),
+        _route("GET", _job + "/logs", events.logs, 404, response_class=events.LogResponse),
+        _route("GET", "/v1/schemas/plan", schemas.plan),
+    ),
+    "Models": (
+        _route("GET", "/v1/models", models.list_models, 503),
+        _route("GET", _model, models.show, 404, 503),
+        _route("GET", _version, models.show_version, 404, 503),
+        _route("GET", _model + "/card", models.card, 404, 503, response_class=models.CardResponse),
+        _route("PUT", _model + "/aliases/{alias}", models.set_alias, 404, 422, 503),
+        _route("DELETE", _model + "/aliases/{alias}", models.delete_alias, 404, 503, **_no_content),
+        _route("POST", _model + "/promote", models.promote, 404, 422, 503),
+        _route("POST", _model + "/rollback", models.rollback, 404, 409, 503),
+    ),
+    "Predictions": (
+        _route(
+            "POST", _model + "/predict", predict.predict,
+            404, 413, 415, 422, 503, **_rows, **_predictions,
+        ),
+        _route(
+            "POST", _version + "/predict", predict.predict_with_version,
+            404, 413, 415, 422, 503, **_rows, **_predictions,
+        ),
+    ),
+    "Open Inference Protocol": (
+        _route("GET", "/v2", oip.server),
+        _route("GET", "/v2/health/live", oip.live),
+        _route("GET", "/v2/health/ready", oip.ready),
+        _route("GET", _v2, oip.model, 404, 503),
+        _route("GET", _v2_version, oip.model_version, 404, 503),
+        _route("GET", _v2 + "/ready", oip.model_ready, 404, 503),
+        _route("GET", _v2_version + "/ready", oip.version_ready, 404, 503),
+        _route("POST", _v2 + "/infer", oip.infer, 400, 404, 413, 503, **_tensors, **_inference),
+        _route(
+            "POST", _v2_version + "/infer", oip.infer_with_version,
+            400, 404, 413, 503, **_tensors, **_inference,
+        ),
+    ),
+    "Health": (
+        _route("GET", "/health/live", health.live),
+        _route(
+            "GET", "/health/ready", health.ready,
+            responses={503: {"model": health.Readiness, "description": "Not ready, and why."}},
+        ),
+        _route("GET", "/v1/info", health.info),
+    ),
+}  # fmt: skip
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add every route to the application, documented with its errors."""
+    for tag, routes in ROUTES.items():
+        for route in routes:
+            options = dict(route.options)
+            responses = _errors(route) | options.pop("responses", {})
+            app.add_api_route(
+                route.path,
+                route.endpoint,
+                methods=[route.method],
+                tags=[tag],
+                summary=_summary(route.endpoint),
+                responses=responses,
+                **options,
+            )
+
+
+def _errors(route: Route) -> dict[int | str, dict[str, Any]]:
+    if route.path.startswith("/v2"):
+        return {status: {"model": OipError} for status in route.errors}
+    return documented(*route.errors)
+
+
+def _summary(endpoint: Any) -> str:
+    first, _, _ = (endpoint.__doc__ or "").strip().partition("\n")
+    return first.rstrip(".")

@@ -1,0 +1,110 @@
+"""How the network does on the test rows: scored, drawn and written down."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import nn
+
+from pellucid import plan
+from pellucid.jobs.workspace import Metric, Workspace, read_spool
+from pellucid.schema import Role
+from pellucid_pipelines.data import Data
+from pellucid_pipelines.evaluate import Evaluation, evaluate
+from pellucid_pipelines.explain import Explained
+from pellucid_pipelines.journal import Journal
+from pellucid_pipelines.loop import predict
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """Truth (N,) and prediction, (N, K) or (N,), of the test rows, and their scores."""
+
+    truth: np.ndarray
+    prediction: np.ndarray
+    evaluation: Evaluation
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Score -> value, of those that are defined."""
+        values = {name: score.value for name, score in self.evaluation.metrics.items()}
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Score -> lower and upper limit, of those that have them."""
+        limits = {name: (score.low, score.high) for name, score in self.evaluation.metrics.items()}
+        return {name: pair for name, pair in limits.items() if all(map(math.isfinite, pair))}
+
+
+def assess(network: nn.Module, examples: Data, spec: plan.Plan) -> Assessed:
+    """Score the network on the test rows, in fp32 on the CPU."""
+    test, target = examples.parts.test, examples.target
+    raw = predict(network, examples.rows(test).inputs)
+    prediction, truth = target.head()(raw).numpy(), examples.truth(test)
+    evaluation = evaluate(
+        truth,
+        prediction,
+        classes=target.classes or None,
+        positive=target.positive,
+        sensitive=examples.sensitive(test),
+        weight=examples.weights(test),
+        spec=spec.evaluation,
+        seed=spec.training.seed,
+    )
+    return Assessed(truth, prediction, evaluation)
+
+
+def spool(assessed: Assessed, journal: Journal) -> None:
+    """Log the test scores and their limits."""
+    values = {f"test/{name}": value for name, value in assessed.metrics.items()}
+    for name, (low, high) in assessed.intervals.items():
+        values |= {f"test/{name}_low": low, f"test/{name}_high": high}
+    journal.metrics(values, 0)
+
+
+def write_tables(assessed: Assessed, examples: Data, workspace: Workspace) -> None:
+    """Write the scores by sensitive group and across groups, and the test rows as they came."""
+    workspace.tables.mkdir(parents=True, exist_ok=True)
+    for name in ("groups", "disparities"):
+        if records := getattr(assessed.evaluation, name):
+            table = pa.Table.from_pylist(records)
+            pq.write_table(table, workspace.tables / f"{name}.parquet")
+    kept = [
+        column.name
+        for column in examples.schema.columns
+        if column.role in (Role.FEATURE, Role.TARGET, Role.WEIGHT)
+    ]
+    rows = examples.take(examples.parts.test).select(kept)
+    pq.write_table(rows, workspace.outputs / "test_rows.parquet")
+
+
+def draw(assessed: Assessed, explained: Explained, examples: Data, workspace: Workspace) -> None:
+    """Draw the learning curves, the test scores and the explanations."""
+    from pellucid_pipelines import figures, shap_figures  # matplotlib and shap: seconds
+
+    workspace.figures.mkdir(parents=True, exist_ok=True)
+    figures.learning_curves(_curves(workspace), workspace.figures)
+    figures.evaluation_figures(
+        assessed.truth,
+        assessed.prediction,
+        assessed.evaluation,
+        classes=examples.target.classes or None,
+        positive=examples.target.positive,
+        weight=examples.weights(examples.parts.test),
+        directory=workspace.figures,
+    )
+    shap_figures.shap_figures(explained, workspace.figures)
+
+
+def _curves(workspace: Workspace) -> Iterator[Metric]:
+    """The spooled points; of a step that several attempts reached, the first."""
+    seen = set()
+    for _, entry in read_spool(workspace.metrics_path):
+        point = Metric(**entry)
+        if (point.key, point.step) not in seen:
+            seen.add((point.key, point.step))
+            yield point

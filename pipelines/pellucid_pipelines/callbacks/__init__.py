@@ -1,0 +1,26 @@
+"""Callbacks: what listens to the training loop. A file each; errors in them end the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pellucid_pipelines.loop import Fit
+
+
+class Callback:
+    """Does nothing. Override what you want to hear of; `fit` may be changed."""
+
+    def fit_started(self, fit: Fit) -> None:
+        """Before the first epoch of this attempt."""
+
+    def step_ended(self, fit: Fit, step: int, trace: Tensor) -> None:
+        """After a step, counted from 1; rows of `trace` up to it hold loss and gradient norm."""
+
+    def epoch_ended(self, fit: Fit, metrics: dict[str, float]) -> None:
+        """After an epoch was validated and counted in `fit.state`."""
+
+    def fit_ended(self, fit: Fit) -> None:
+        """After the last epoch."""

@@ -1,0 +1,137 @@
+"""Champion against candidate: `python -m pellucid_pipelines.compare CHAMPION_DIR JOB_DIR`.
+
+Both bundles predict the job's own test rows in ONNX Runtime. Writes
+JOB_DIR/outputs/comparison.json: either `metric`, `champion`, `candidate`, `difference` (positive:
+the candidate is better) with its limits `low` and `high` (paired bootstrap), and `rows`; or
+`incomparable` with the reason.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pellucid.analysis.intervals import paired_difference
+from pellucid.analysis.scores import SCORES
+from pellucid.bundle import Bundle, Manifest
+from pellucid.errors import Conflict
+from pellucid.jobs.workspace import Workspace, write_atomically
+from pellucid.plan import Plan
+from pellucid.schema import Kind, Role
+from pellucid_pipelines.export import raw_inputs, run_onnx
+
+
+def compare(champion: Bundle, workspace: Workspace) -> dict[str, Any]:
+    """What `comparison.json` holds; see the module.
+
+    A champion that was trained on other splits may have seen some of these rows: that can only
+    flatter the champion.
+    """
+    result = workspace.read_result()
+    if result is None:
+        raise Conflict("The job has no result to compare.", where={"file": str(workspace.root)})
+    candidate = Bundle.open(workspace.bundle)
+    rows = pq.read_table(workspace.outputs / "test_rows.parquet")
+    reason = _obstacle(champion.manifest, candidate.manifest, rows)
+    if reason:
+        return {"incomparable": reason}
+
+    spec = Plan.parse(candidate.manifest.plan)
+    manifest = candidate.manifest
+    score = SCORES[result["gate_metric"]]
+    positive = None
+    if manifest.positive_class is not None:
+        positive = manifest.classes.index(manifest.positive_class)
+    truth = _truth(rows[manifest.target], manifest)
+    weight = _weight(rows, workspace)
+    old, new = _predictions(champion, rows), _predictions(candidate, rows)
+    difference = paired_difference(
+        score,
+        truth,
+        new,
+        old,
+        weight=weight,
+        resamples=spec.evaluation.resamples,
+        confidence=spec.evaluation.confidence,
+        seed=spec.training.seed,
+        positive=positive,
+    )
+    if not math.isfinite(difference.low) or not math.isfinite(difference.high):
+        return {"incomparable": f"{score.name} is not defined on the {len(rows)} test rows."}
+    limits = sorted((score.sign * difference.low, score.sign * difference.high))
+    return {
+        "metric": score.name,
+        "champion": score(truth, old, weight, positive=positive),
+        "candidate": score(truth, new, weight, positive=positive),
+        "difference": score.sign * difference.value,
+        "low": limits[0],
+        "high": limits[1],
+        "rows": len(rows),
+    }
+
+
+def _obstacle(champion: Manifest, candidate: Manifest, rows: pa.Table) -> str:
+    """Why the two cannot be compared, in a sentence; empty where they can."""
+    if champion.task != candidate.task:
+        return f"The champion does {champion.task}, the candidate {candidate.task}."
+    if champion.target != candidate.target:
+        return f"The champion predicts {champion.target!r}, the candidate {candidate.target!r}."
+    if champion.classes != candidate.classes:
+        return (
+            f"The champion's classes are {champion.classes}, the candidate's {candidate.classes}."
+        )
+    if champion.positive_class != candidate.positive_class:
+        return (
+            f"The champion's positive class is {champion.positive_class!r}, "
+            f"the candidate's {candidate.positive_class!r}."
+        )
+    missing = [each.name for each in champion.inputs if each.name not in rows.column_names]
+    if missing:
+        return f"The champion needs columns that the test rows lack: {', '.join(missing)}."
+    for each in champion.inputs:
+        texts = pa.types.is_string(rows.schema.field(each.name).type)
+        if texts is not (each.kind is Kind.CATEGORICAL):
+            return (
+                f"The champion takes {each.name!r} as {each.kind}; the test rows hold it otherwise."
+            )
+    return ""
+
+
+def _truth(column: pa.ChunkedArray, manifest: Manifest) -> np.ndarray:
+    """(N,) class indices, or values."""
+    if manifest.task == "regression":
+        return np.array(column.cast(pa.float64()).to_numpy())
+    labels = pa.array([str(label) for label in manifest.classes])
+    return np.array(pc.index_in(column.cast(pa.string()), value_set=labels), dtype=np.int64)
+
+
+def _weight(rows: pa.Table, workspace: Workspace) -> np.ndarray | None:
+    columns = workspace.read_request().data_schema.having(Role.WEIGHT)
+    if not columns:
+        return None
+    return np.array(rows[columns[0].name].cast(pa.float64()).to_numpy())
+
+
+def _predictions(bundle: Bundle, rows: pa.Table) -> np.ndarray:
+    """(N, K) probabilities or (N,) values."""
+    outputs = run_onnx(bundle.model_path, raw_inputs(rows, bundle.manifest.inputs))
+    return outputs["value"] if bundle.manifest.task == "regression" else outputs["probabilities"]
+
+
+def main() -> int:
+    """Compare what the command line names; returns the exit status."""
+    champion, workspace = Bundle.open(Path(sys.argv[1])), Workspace(Path(sys.argv[2]))
+    result = compare(champion, workspace)
+    text = json.dumps(result, indent=2)
+    write_atomically(workspace.outputs / "comparison.json", text.encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

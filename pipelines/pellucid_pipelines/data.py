@@ -1,0 +1,103 @@
+"""The data of a run: read, split, preprocessed, and ready for the loop."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pellucid import plan
+from pellucid.datasets.splits import Parts, split_rows
+from pellucid.jobs.workspace import Request
+from pellucid.schema import Role, Schema
+from pellucid_pipelines import tensors
+from pellucid_pipelines.preprocessing import Preprocessing
+from pellucid_pipelines.tensors import Rows, Target
+
+
+@dataclass(frozen=True)
+class Data:
+    """A table cut into parts, and what was fitted on its training rows.
+
+    Attributes:
+        table: every row, raw.
+        parts: row indices of train, validation and test.
+        weight: (N,) row weights of the whole table, or None.
+    """
+
+    table: pa.Table
+    parts: Parts
+    schema: Schema
+    preprocessing: Preprocessing
+    target: Target
+    weight: np.ndarray | None
+
+    def take(self, rows: np.ndarray) -> pa.Table:
+        """Some rows, raw."""
+        return self.table.take(pa.array(rows))
+
+    def truth(self, rows: np.ndarray) -> np.ndarray:
+        """(N,) class indices or values of some rows."""
+        return self.target.truth(self._column(self.target.name, rows))
+
+    def weights(self, rows: np.ndarray) -> np.ndarray | None:
+        """(N,) weights of some rows."""
+        return None if self.weight is None else self.weight[rows]
+
+    def rows(self, rows: np.ndarray, class_weights: str = "none") -> Rows:
+        """Some rows as tensors, weighted for the loss."""
+        targets = self.target.encode(self._column(self.target.name, rows))
+        factors = None
+        if class_weights == "balanced" and self.target.classes:
+            column = self._column(self.target.name, self.parts.train)
+            factors = tensors.balanced(self.target.encode(column))
+        weights = tensors.loss_weights(targets, self.weights(rows), factors)
+        inputs = self.preprocessing(self.preprocessing.encode(self.take(rows)))
+        return Rows(inputs, targets, weights)
+
+    def sensitive(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Sensitive column -> (N,) raw values of some rows."""
+        return {
+            column.name: self._column(column.name, rows).to_numpy()
+            for column in self.schema.having(Role.SENSITIVE)
+        }
+
+    def _column(self, name: str, rows: np.ndarray) -> pa.ChunkedArray:
+        return self.table[name].take(pa.array(rows))
+
+
+def read(request: Request, spec: plan.Plan) -> pa.Table:
+    """Every row, in the columns that the run uses."""
+    split_by = getattr(spec.split, "column", None)
+    used = [
+        column.name
+        for column in request.data_schema.columns
+        if column.role != Role.IGNORE or column.name == split_by
+    ]
+    return pq.read_table(request.data_path, columns=used)
+
+
+def split(table: pa.Table, spec: plan.Plan) -> Parts:
+    """Row indices of train, validation and test."""
+    assert spec.split is not None, "a resolved plan has a split"
+    assert spec.target is not None, "a resolved plan has a target"
+    return split_rows(
+        table, spec.split, target=spec.target, task=spec.task, seed=spec.training.seed
+    )
+
+
+def prepare(table: pa.Table, parts: Parts, schema: Schema, spec: plan.Plan) -> Data:
+    """Fit preprocessing and target on the training rows.
+
+    Raises:
+        InvalidData: the target or the weights cannot be used; see `Target.fit`, `row_weights`.
+    """
+    train = table.take(pa.array(parts.train))
+    name, task = spec.target, spec.task
+    assert name is not None, "a resolved plan has a target"
+    assert task != "auto", "a resolved plan has a task"
+    target = Target.fit(train[name], name, task, spec.positive_class)
+    weights = schema.having(Role.WEIGHT)
+    weight = tensors.row_weights(table[weights[0].name], weights[0].name) if weights else None
+    preprocessing = Preprocessing.fit(train, schema.having(Role.FEATURE), spec.preprocessing)
+    return Data(table, parts, schema, preprocessing, target, weight)

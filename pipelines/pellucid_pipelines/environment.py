@@ -1,0 +1,139 @@
+"""What a run ran on: device, versions, commit; logged so that it can be repeated."""
+
+import ctypes
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import torch
+
+from pellucid.errors import DeviceUnavailable
+
+_LIBRARIES = (
+    "pellucid", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "shap", "numpy",
+    "pyarrow", "pandas", "scikit-learn", "scipy",
+)  # fmt: skip
+_PR_SET_PDEATHSIG = 1
+_WORTH_THREADS = 2**25
+
+
+def die_with_parent() -> None:
+    """On Linux: be killed when the thread that started this process ends, however it ends.
+
+    Without it the orphan of a worker killed by SIGKILL would train on beside its successor.
+    """
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died in between
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def choose_device(asked: str) -> torch.device:
+    """The device of a plan: `auto` is CUDA where there is one.
+
+    Raises:
+        DeviceUnavailable: CUDA was asked for and is not there.
+    """
+    cuda = torch.cuda.is_available()
+    if asked == "cuda" and not cuda:
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for CPU"
+        raise DeviceUnavailable(
+            f"The plan asks for CUDA, and PyTorch {torch.__version__} ({built}) finds no device.",
+            where={"path": "training.device"},
+            remedy="Run the worker where `nvidia-smi` lists a device, or set training.device.",
+        )
+    return torch.device("cuda" if asked != "cpu" and cuda else "cpu")
+
+
+def limit_threads(work: int) -> None:
+    """One thread per physical core that this process may use; one alone for small networks.
+
+    `work` is the multiply-adds of a forward pass; below `_WORTH_THREADS` waking the threads costs
+    more than they save. OMP_NUM_THREADS has the last word.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    cores = psutil.cpu_count(logical=False) or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    torch.set_num_threads(min(cores, usable) if work >= _WORTH_THREADS else 1)
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that shape a model -> version."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # one of the two onnxruntime wheels
+            continue
+    return found
+
+
+def frozen() -> str:
+    """Every installed distribution, as `pip freeze` prints them."""
+    found = {
+        f"{item.metadata['Name']}=={item.version}"
+        for item in metadata.distributions()
+        if item.metadata["Name"]
+    }
+    return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def tags(device: torch.device, seed: int) -> dict[str, str]:
+    """A run's tags: device, CPU, seed, commit, library and driver versions."""
+    found = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cpu": cpu_name(),
+        "cpu_threads": str(torch.get_num_threads()),
+        "seed": str(seed),
+    }
+    if device.type == "cuda":
+        found |= {"cuda": torch.version.cuda or "", "cuda_driver": _driver_version()}
+    found |= {f"version.{name}": version for name, version in versions().items()}
+    return found | git_state(Path(__file__))
+
+
+def git_state(file: Path) -> dict[str, str]:
+    """The commit of the repository that tracks a file, and whether it has local changes.
+
+    Empty for an installed package, which no repository tracks.
+    """
+    git = shutil.which("git")
+    if git is None:
+        return {}
+
+    def ask(*arguments: str) -> str | None:
+        command = [git, "-C", str(file.parent), *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    if ask("ls-files", "--error-unmatch", file.name) is None:
+        return {}
+    commit = ask("rev-parse", "HEAD")
+    changes = ask("status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": commit, "git_dirty": str(bool(changes)).lower()} if commit else {}
+
+
+def cpu_name() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _driver_version() -> str:
+    import pynvml
+
+    pynvml.nvmlInit()
+    return str(pynvml.nvmlSystemGetDriverVersion())

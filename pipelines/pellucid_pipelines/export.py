@@ -1,0 +1,217 @@
+"""The bundle's model.onnx: raw columns in, predictions out, everything else inside.
+
+PyTorch's exporter turns preprocessing, network and head into a core over two matrices, numbers
+and category codes; `onnx_graph` puts the raw columns and the labels around it.
+"""
+
+import copy
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from pellucid.bundle import MODEL, PARITY, Datatype, Input, Parity
+from pellucid.errors import TrainingFailed
+from pellucid_pipelines.onnx_graph import surround
+from pellucid_pipelines.preprocessing import Preprocessing, numbers_of, texts_of
+from pellucid_pipelines.tensors import Target
+
+OPSET = 20
+_LARGEST = 2**31 - 2**20  # bytes; a protocol buffer ends at 2 GiB
+TOLERANCE = 1e-5
+
+Arrays = dict[str, np.ndarray]
+
+
+class _Core(nn.Module):
+    """numbers (N, n) float64 and codes (N, t) int64 to probabilities (N, K) or values (N,)."""
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, target: Target) -> None:
+        super().__init__()
+        self.preprocessing = copy.deepcopy(preprocessing)
+        self.network = copy.deepcopy(network)
+        self.head = target.head()
+        self.cpu().eval().requires_grad_(False)
+
+    def forward(self, numbers: Tensor | None, codes: Tensor | None) -> Tensor:
+        prediction: Tensor = self.head(self.network(self.preprocessing.dense(numbers, codes)))
+        return prediction
+
+
+def export_model(
+    network: nn.Module, preprocessing: Preprocessing, target: Target, path: Path
+) -> int:
+    """Write the ONNX model: one self-contained file, the same bytes for the same weights.
+
+    Inputs, each (rows,): the raw columns by their exact names, double or string. Outputs: `label`
+    (rows,) int64 or string and `probabilities` (rows, K) float; or `value` (rows,) float. As ONNX
+    has one name space, an output whose name is a raw column's gets underscores appended; their
+    order never changes. Any number of rows, 0 included.
+
+    Returns:
+        The opset.
+
+    Raises:
+        TrainingFailed: the model is larger than an ONNX file can be.
+    """
+    core = _Core(network, preprocessing, target)
+    size = sum(each.nbytes for each in core.state_dict().values())
+    if size > _LARGEST:
+        raise TrainingFailed(
+            f"The model has {size:,} bytes of weights; one ONNX file holds at most 2 GiB.",
+            where={"path": "model"},
+            remedy="Make the network narrower.",
+        )
+    model = surround(_exported(core), preprocessing, target, OPSET)
+    onnx.checker.check_model(model, full_check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return OPSET
+
+
+def measure_parity(
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    target: Target,
+    table: pa.Table,
+    directory: Path,
+) -> Parity:
+    """Run ONNX Runtime on the directory's model.onnx against PyTorch, and write parity.npz.
+
+    The rows are those of `table` and, made from them, for each column a row that misses it, and
+    for each categorical column a row with an unknown category. Probabilities are compared
+    absolutely, values relative to the largest one.
+
+    Raises:
+        TrainingFailed: they differ by more than 1e-5, or in a label that is no tie.
+    """
+    raw = _with_holes(raw_inputs(table, preprocessing.inputs), preprocessing.inputs)
+    core = _Core(network, preprocessing, target)
+    with torch.no_grad():
+        prediction = core(*_matrices(preprocessing, preprocessing.encode(pa.table(raw)))).numpy()
+    expected = _named(prediction, target)
+    given = run_onnx(directory / MODEL, raw)
+    error = _difference(given, expected)
+    if not error <= TOLERANCE or not _same_labels(given, expected):  # also refuses NaN
+        raise TrainingFailed(
+            f"The exported model differs from PyTorch by {error:.2g} (limit {TOLERANCE:.0e}), "
+            "or in its labels.",
+            where={"file": MODEL},
+            remedy="Please report it, with the plan.",
+        )
+    arrays = {f"input:{name}": values for name, values in raw.items()}
+    arrays |= {f"output:{name}": values for name, values in expected.items()}
+    with (directory / PARITY).open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    return Parity(rows=len(prediction), tolerance=TOLERANCE, max_error=error)
+
+
+def run_onnx(path: Path, feed: Mapping[str, np.ndarray]) -> Arrays:
+    """A model's outputs by name (label, probabilities | value) on the CPU.
+
+    `feed`: raw column -> (N,) float64 or strings.
+    """
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name.rstrip("_") for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, dict(feed)), strict=True))
+
+
+def raw_inputs(table: pa.Table, inputs: tuple[Input, ...]) -> Arrays:
+    """A table's columns as a model takes them: (N,) float64, or unicode strings.
+
+    A text longer than every known category is cut to where it is still longer: an unknown one.
+    """
+    return {
+        each.name: _strings(table[each.name], each)
+        if each.datatype is Datatype.BYTES
+        else numbers_of(table[each.name])
+        for each in inputs
+    }
+
+
+def _strings(column: pa.ChunkedArray, each: Input) -> np.ndarray:
+    longest = max(map(len, each.categories), default=0)
+    texts = texts_of(column).to_pylist()
+    return np.array([text[: longest + 1] for text in texts], dtype=np.str_)
+
+
+def _with_holes(raw: Arrays, inputs: tuple[Input, ...]) -> Arrays:
+    """The rows, then for each column one that misses it, then for each text an unknown one."""
+    count = len(next(iter(raw.values())))
+    texts = [each for each in inputs if each.datatype is Datatype.BYTES]
+    added = np.arange(len(inputs) + len(texts)) % count
+    rows = {name: np.concatenate([values, values[added]]) for name, values in raw.items()}
+    for i, each in enumerate(inputs):
+        rows[each.name][count + i] = "" if each in texts else np.nan
+    for i, each in enumerate(texts, start=count + len(inputs)):
+        unknown = max(each.categories, key=len, default="") + "?"
+        values = rows[each.name].astype(f"<U{max(len(unknown), 1)}")
+        values[i] = unknown
+        rows[each.name] = values
+    return rows
+
+
+def _matrices(
+    preprocessing: Preprocessing, columns: Mapping[str, Tensor]
+) -> tuple[Tensor | None, Tensor | None]:
+    numbers = [columns[name] for name in preprocessing.numbers]
+    codes = [columns[name] for name in preprocessing.texts]
+    return (
+        torch.stack(numbers, dim=1) if numbers else None,
+        torch.stack(codes, dim=1) if codes else None,
+    )
+
+
+def _named(prediction: np.ndarray, target: Target) -> Arrays:
+    if target.task == "regression":
+        return {"value": prediction}
+    labels = np.array(target.classes)[prediction.argmax(axis=1)]
+    return {"label": labels, "probabilities": prediction}
+
+
+def _difference(given: Arrays, expected: Arrays) -> float:
+    if "value" in expected:
+        largest = float(np.abs(expected["value"]).max()) or 1.0
+        return float(np.abs(given["value"] - expected["value"]).max()) / largest
+    return float(np.abs(given["probabilities"] - expected["probabilities"]).max())
+
+
+def _same_labels(given: Arrays, expected: Arrays) -> bool:
+    if "label" not in expected:
+        return True
+    best = np.sort(expected["probabilities"], axis=1)
+    tied = best[:, -1] - best[:, -2] <= TOLERANCE
+    return bool(np.all(tied | (given["label"] == expected["label"])))
+
+
+def _exported(core: _Core) -> Any:
+    """The core in ONNX, as `torch.onnx` writes it."""
+    preprocessing = core.preprocessing
+    examples = (
+        torch.zeros(2, len(preprocessing.numbers), dtype=torch.float64),
+        torch.zeros(2, len(preprocessing.texts), dtype=torch.int64),
+    )
+    given = tuple(each if each.shape[1] else None for each in examples)
+    rows = {0: torch.export.Dim.DYNAMIC}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # torchvision is missing, it says
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+        program = torch.onnx.export(
+            core,
+            given,
+            dynamo=True,
+            dynamic_shapes=tuple(None if each is None else rows for each in given),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None, "the dynamo exporter returns a program"
+    return program.model_proto

@@ -1,0 +1,124 @@
+"""The bundle and the result: what a run hands on."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from pellucid import bundle
+from pellucid.bundle import Bundle, Datatype, Manifest, Output, Parity
+from pellucid.jobs.workspace import Request, Workspace
+from pellucid.plan import Plan
+from pellucid_pipelines import environment
+from pellucid_pipelines.assessment import Assessed
+from pellucid_pipelines.card import model_card
+from pellucid_pipelines.data import Data
+from pellucid_pipelines.explain import Explained, write_table
+from pellucid_pipelines.loop import State
+from pellucid_pipelines.tensors import Target
+
+_PARITY_ROWS = 256
+
+
+def export(network: nn.Module, examples: Data, directory: Path) -> tuple[int, Parity]:
+    """Write the ONNX model and its parity rows; returns the opset and how close the two are."""
+    from pellucid_pipelines.export import export_model, measure_parity  # ONNX: seconds
+
+    preprocessing, target, parts = examples.preprocessing, examples.target, examples.parts
+    directory.mkdir(parents=True, exist_ok=True)
+    opset = export_model(network, preprocessing, target, directory / bundle.MODEL)
+    rows = np.concatenate([parts.test, parts.validation, parts.train])[:_PARITY_ROWS]
+    return opset, measure_parity(network, preprocessing, target, examples.take(rows), directory)
+
+
+def describe(
+    request: Request, spec: Plan, examples: Data, assessed: Assessed, opset: int, parity: Parity
+) -> Manifest:
+    """The bundle's manifest; its files are added when it is sealed."""
+    target = examples.target
+    return Manifest(
+        name=spec.name,
+        task=target.task,
+        target=target.name,
+        classes=target.classes,
+        positive_class=None if target.positive is None else target.classes[target.positive],
+        inputs=examples.preprocessing.inputs,
+        outputs=_outputs(target),
+        opset=opset,
+        files={},
+        parity=parity,
+        metrics=assessed.metrics,
+        data_version=request.data_version,
+        job_id=request.job_id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        plan=request.plan,
+        environment=environment.versions(),
+    )
+
+
+def pack(
+    manifest: Manifest,
+    examples: Data,
+    assessed: Assessed,
+    explained: Explained,
+    workspace: Workspace,
+) -> None:
+    """Complete the bundle and seal it; SHAP values and environment also lie beside it."""
+    table = workspace.bundle / bundle.EXPLANATIONS
+    write_table(explained, table)
+    shutil.copyfile(table, workspace.tables / "shap_values.parquet")
+    (workspace.outputs / "environment.txt").write_text(environment.frozen(), encoding="utf-8")
+    card = model_card(
+        manifest=manifest,
+        rows={part: len(rows) for part, rows in examples.parts._asdict().items()},
+        evaluation=assessed.evaluation,
+        importance=explained.importance(),
+        explanation={
+            "method": explained.method,
+            "unit": explained.unit,
+            "rows": len(explained.rows),
+            "additivity_error": explained.additivity_error,
+        },
+    )
+    (workspace.bundle / bundle.CARD).write_text(card, encoding="utf-8")
+    Bundle.seal(workspace.bundle, manifest)
+
+
+def result(
+    spec: Plan,
+    target: Target,
+    assessed: Assessed,
+    explained: Explained,
+    state: State,
+    seconds: float,
+) -> dict[str, Any]:
+    """What `result.json` holds."""
+    return {
+        "metrics": assessed.metrics,
+        "intervals": assessed.intervals,
+        "gate_metric": spec.gates.metric or _gate_metric(target),
+        "additivity_error": explained.additivity_error,
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _outputs(target: Target) -> tuple[Output, ...]:
+    if target.task == "regression":
+        return (Output(name="value", datatype=Datatype.FP32, shape=(-1,)),)
+    numbered = all(isinstance(label, int) for label in target.classes)
+    label = Datatype.INT64 if numbered else Datatype.BYTES
+    return (
+        Output(name="label", datatype=label, shape=(-1,)),
+        Output(name="probabilities", datatype=Datatype.FP32, shape=(-1, len(target.classes))),
+    )
+
+
+def _gate_metric(target: Target) -> str:
+    if target.task == "regression":
+        return "rmse"
+    return "log_loss" if target.positive is None else "roc_auc"

@@ -1,0 +1,200 @@
+"""`pellucid train` and `pellucid jobs`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pellucid.cli.terminal import (
+    Cursor,
+    Json,
+    Limit,
+    connect,
+    console,
+    say,
+    say_next,
+    show_facts,
+    show_json,
+    show_table,
+    show_text,
+)
+from pellucid.errors import Conflict, InvalidPlan, PellucidError
+
+if TYPE_CHECKING:
+    from pellucid.client import Client
+    from pellucid.resources import Job
+
+app = typer.Typer(help="Look at training jobs, cancel and retry them.", no_args_is_help=True)
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+
+
+def train(
+    plan: Annotated[
+        Path | None, typer.Argument(exists=True, dir_okay=False, help="YAML or JSON file.")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the plan's JSON Schema.")] = False,
+    following: Annotated[
+        bool | None,
+        typer.Option("--follow/--detach", help="Wait and show progress. Default: on a terminal."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Idempotency key: the same key again is the same job.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Submit a training job."""
+    from pellucid.plan import Plan
+
+    if schema:
+        show_json(Plan.json_schema())
+        return
+    if plan is None:
+        raise typer.BadParameter("name a plan's file, or ask for --schema")
+    try:
+        parsed = Plan.from_text(plan.read_text(encoding="utf-8"))
+    except (InvalidPlan, UnicodeDecodeError) as error:
+        raise _in_file(error, plan) from error
+    with connect() as client:
+        job = client.jobs.submit(parsed.model_dump(mode="json", exclude_unset=True), key)
+        follows = sys.stderr.isatty() if following is None else following
+        if follows:
+            say(f"Job {job.id} is {job.status}.")
+            _follow(client, job.id, as_json)
+            return
+    if as_json:
+        show_json(job)
+    else:
+        say(f"Job {job.id} is {job.status}. Watch it: pellucid jobs follow {job.id}")
+
+
+@app.command("list")
+def list_(
+    status: Annotated[
+        str | None, typer.Option(help="queued, running, succeeded, failed or canceled.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """List the jobs, newest first."""
+    from pellucid.resources import JobStatus
+
+    if status and status not in list(JobStatus):
+        raise typer.BadParameter(f"{status!r} is none of {', '.join(JobStatus)}")
+    with connect() as client:
+        page = client.jobs.list(JobStatus(status) if status else None, name, cursor, limit)
+    if as_json:
+        show_json(page)
+        return
+    show_table(
+        ("job", "model", "status", "attempt", "version", "created", "reason"),
+        (
+            (
+                job.id,
+                job.name,
+                job.status.value,
+                job.attempt,
+                job.model_version,
+                f"{job.created_at:%Y-%m-%d %H:%M}",
+                job.reason,
+            )
+            for job in page.items
+        ),
+        "No jobs: `pellucid train PLAN.yaml` submits one.",
+    )
+    say_next(page.next_cursor)
+
+
+@app.command()
+def show(job_id: JobId, as_json: Json = False) -> None:
+    """Show a job."""
+    with connect() as client:
+        job = client.jobs.get(job_id)
+    _show(job, as_json)
+
+
+@app.command()
+def cancel(job_id: JobId, as_json: Json = False) -> None:
+    """Cancel a job; a running one ends within seconds."""
+    with connect() as client:
+        _show(client.jobs.cancel(job_id), as_json)
+
+
+@app.command()
+def retry(job_id: JobId, as_json: Json = False) -> None:
+    """Queue a failed or canceled job again; it goes on from its checkpoint."""
+    with connect() as client:
+        _show(client.jobs.retry(job_id), as_json)
+
+
+@app.command()
+def logs(
+    job_id: JobId,
+    following: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+) -> None:
+    """Print what the training process wrote."""
+    with connect() as client:
+        for line in client.jobs.logs(job_id, follow=following):
+            show_text(line)
+
+
+@app.command("follow")
+def follow_(job_id: JobId, as_json: Json = False) -> None:
+    """Show a job's progress until it has ended."""
+    with connect() as client:
+        _follow(client, job_id, as_json)
+
+
+def _follow(client: "Client", job_id: str, as_json: bool) -> None:
+    from pellucid.cli.follow import follow
+
+    try:
+        job = follow(client, job_id, console(stderr=True))
+    except KeyboardInterrupt:
+        say(f"The job goes on. pellucid jobs follow {job_id}, or pellucid jobs cancel {job_id}")
+        raise typer.Exit(130) from None
+    _show(job, as_json)
+    if job.status != "succeeded":
+        raise Conflict(
+            f"The job {job.status}: {job.reason}",
+            where={"job": job.id},
+            remedy=f"`pellucid jobs logs {job.id}` shows what it wrote.",
+        )
+
+
+def _show(job: "Job", as_json: bool) -> None:
+    if as_json:
+        show_json(job)
+        return
+    version = job.model_version and f"{job.name} version {job.model_version}"
+    show_facts(
+        (name, value)
+        for name, value in (
+            ("job", job.id),
+            ("model", version or job.name),
+            ("status", f"{job.status}: {job.reason}"),
+            ("attempt", f"{job.attempt} of at most {job.max_attempts}"),
+            ("data", job.data_version),
+            ("worker", job.worker),
+            ("MLflow run", job.run_id),
+            ("created", f"{job.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("finished", job.finished_at and f"{job.finished_at:%Y-%m-%d %H:%M:%S} UTC"),
+        )
+        if value is not None
+    )
+    metrics = job.result.get("metrics", {})
+    if metrics:
+        show_table(("metric", "test"), metrics.items(), "")
+
+
+def _in_file(error: InvalidPlan | UnicodeDecodeError, file: Path) -> PellucidError:
+    if isinstance(error, UnicodeDecodeError):
+        return InvalidPlan(
+            f"The plan is not UTF-8: {error.reason} at byte {error.start}.",
+            where={"file": str(file)},
+            remedy="Save the file as UTF-8.",
+        )
+    return InvalidPlan(error.message, where={"file": str(file)} | error.where, remedy=error.remedy)

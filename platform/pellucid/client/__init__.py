@@ -1,0 +1,70 @@
+"""A typed client of the REST API, for scripts and for the CLI.
+
+    from pellucid.client import Client
+
+    with Client("http://127.0.0.1:8000") as client:
+        dataset = client.datasets.add(Path("credit.csv"), name="credit", roles={"bad": "target"})
+        job = client.jobs.submit({"name": "credit", "data": {"dataset": "credit"}})
+        client.jobs.wait(job.id)
+        print(client.predict("credit", [{"age": 41, "purpose": "car"}]).predictions[0].label)
+
+Every call raises the error that the service answered with, from `pellucid.errors`, and
+`Unavailable` when nothing answers. Calls may be repeated: nothing is lost, nothing is doubled.
+"""
+
+from typing import Any, Self
+
+import httpx
+
+from pellucid.client.connection import Connection, segment
+from pellucid.client.datasets import Datasets
+from pellucid.client.jobs import Jobs
+from pellucid.client.models import Models
+from pellucid.resources import Predictions
+
+__all__ = ["Client"]
+
+
+class Client:
+    """A connection to one service.
+
+    Args:
+        url: of the service, such as http://127.0.0.1:8000.
+        api_key: sent as a bearer token; needed where the service has keys.
+        transport: for tests: where requests go instead of the network.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._connection = Connection(url, api_key, transport)
+        self.url = self._connection.url
+        self.datasets = Datasets(self._connection)
+        self.jobs = Jobs(self._connection)
+        self.models = Models(self._connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connection.close()
+
+    def info(self) -> dict[str, Any]:
+        """The service's version, device, MLflow address and database state."""
+        return dict(self._connection.send("GET", "/v1/info").json())
+
+    def predict(
+        self, model: str, rows: list[dict[str, Any]], version: int | None = None
+    ) -> Predictions:
+        """Predictions for rows of raw columns, by the champion or by a certain version."""
+        path = f"/v1/models/{segment(model)}"
+        path += f"/versions/{version}/predict" if version else "/predict"
+        return self._connection.fetch(Predictions, "POST", path, json=rows)

@@ -1,0 +1,96 @@
+"""Training jobs over REST."""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pellucid.client.connection import Connection, given, segment
+from pellucid.errors import Unavailable
+from pellucid.resources import Event, Job, JobStatus, Page
+
+_SILENCE_SECONDS = 60  # the service sends heartbeats well within it
+_RECONNECT_SECONDS = (0.2, 0.5, 1, 2, 5)
+
+
+class Jobs:
+    """Training jobs."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def submit(self, plan: Mapping[str, Any], idempotency_key: str | None = None) -> Job:
+        """Enqueue a plan. The same key and plan again is the same job."""
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return self._connection.fetch(Job, "POST", "/v1/jobs", json=dict(plan), headers=headers)
+
+    def get(self, job_id: str) -> Job:
+        """A job as it is now."""
+        return self._connection.fetch(Job, "GET", _job(job_id))
+
+    def list(
+        self,
+        status: JobStatus | None = None,
+        name: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Job]:
+        """Jobs, newest first."""
+        params = given(status=status, name=name, cursor=cursor, limit=limit)
+        return self._connection.fetch(Page[Job], "GET", "/v1/jobs", params=params)
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for a job's end; a queued one ends at once."""
+        return self._connection.fetch(Job, "POST", _job(job_id) + "/cancel")
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a failed or canceled job again; it goes on from its checkpoint."""
+        return self._connection.fetch(Job, "POST", _job(job_id) + "/retry")
+
+    def events(self, job_id: str, after: int = 0) -> Iterator[Event]:
+        """What happens to a job, live, until it has ended.
+
+        A lost connection is made again and goes on behind the last event, so that each comes once.
+        """
+        failures = 0
+        while True:
+            before = after
+            try:
+                for event in self._event_stream(job_id, after):
+                    failures, after = 0, event.seq
+                    yield event
+                if after == before and self.get(job_id).status.final:
+                    return
+            except Unavailable:
+                failures += 1
+                if failures > len(_RECONNECT_SECONDS):
+                    raise
+            time.sleep(_RECONNECT_SECONDS[max(failures - 1, 0)])
+
+    def wait(self, job_id: str) -> Job:
+        """The job, once it has ended."""
+        for _event in self.events(job_id):
+            pass
+        return self.get(job_id)
+
+    def logs(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
+        """The lines that the training process wrote; following ends with the job."""
+        params = {"follow": "true"} if follow else {}
+        with self._connection.stream(_job(job_id) + "/logs", params=params) as lines:
+            yield from lines
+
+    def _event_stream(self, job_id: str, after: int) -> Iterator[Event]:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        path = _job(job_id) + "/events"
+        with self._connection.stream(path, silence=_SILENCE_SECONDS, headers=headers) as lines:
+            data: list[str] = []
+            for line in lines:
+                if line.startswith("data:"):
+                    data.append(line.removeprefix("data:").removeprefix(" "))
+                elif not line and data:
+                    yield Event.model_validate_json("\n".join(data))
+                    data = []
+
+
+def _job(job_id: str) -> str:
+    return f"/v1/jobs/{segment(job_id)}"

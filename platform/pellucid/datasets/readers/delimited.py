@@ -1,0 +1,121 @@
+"""CSV and its kin: delimiter and quotes sniffed, every cell read as text."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from pellucid.datasets.encodings import as_utf8
+from pellucid.datasets.engine import first_row, literal
+from pellucid.datasets.readers.source import MISSING, Form, Source, SourceColumn, check_names
+from pellucid.errors import InvalidData
+
+_MIN_LINE = 2**24  # room for a row with an oversized cell, so that its column can be named
+_HEADER_CHARACTERS = 2**22
+
+
+class Dialect(NamedTuple):
+    """How cells are told apart."""
+
+    delimiter: str
+    quote: str
+    escape: str
+
+
+def open_delimited(
+    engine: duckdb.DuckDBPyConnection, path: Path, file: str, scratch: Path, max_cell_bytes: int
+) -> Source:
+    """The relation of a delimited text file, whose first row is its header.
+
+    Raises:
+        InvalidData: the file is not text, has no rows, or its header is wrong.
+    """
+    text = as_utf8(path, scratch / "text.csv", file)
+    line = max(_MIN_LINE, 2 * max_cell_bytes)
+    size = f"max_line_size={line}, buffer_size={2 * line}"
+    dialect = _sniff(engine, text, size)
+    names = [name.strip() for name in _header(text, dialect)]
+    check_names(names, file)
+    columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(names)))
+    missing = ", ".join(literal(space + word) for word in MISSING for space in ("", " "))
+    relation = (
+        f"read_csv({literal(str(text))}, auto_detect=false, header=true, "
+        f"delim={literal(dialect.delimiter)}, quote={literal(dialect.quote)}, "
+        f"escape={literal(dialect.escape)}, columns={{{columns}}}, nullstr=[{missing}], "
+        f"new_line='\\n', {size}, store_rejects=true, rejects_limit=1)"
+    )
+
+    def check(engine: duckdb.DuckDBPyConnection) -> None:
+        _check_rejects(engine, file, names, max_cell_bytes)
+
+    return Source(file, relation, tuple(SourceColumn(name, Form.TEXT) for name in names), check)
+
+
+def _sniff(engine: duckdb.DuckDBPyConnection, text: Path, size: str) -> Dialect:
+    """The delimiter that a lenient look finds; the quotes and escapes that a strict one does."""
+
+    def look(options: str) -> tuple[str, str, str]:
+        row = first_row(
+            engine,
+            "SELECT Delimiter, Quote, Escape FROM sniff_csv("
+            f"{literal(str(text))}, header=true, all_varchar=true, {size}, {options})",
+        )
+        assert row is not None
+        return row
+
+    try:
+        delimiter, quote, _ = look("ignore_errors=true, strict_mode=false")
+    except duckdb.InvalidInputException:  # too broken to tell; reading it will say where
+        return Dialect(",", '"', '"')
+    quote = quote if quote in ("'", '"') else '"'
+    try:
+        _, _, escape = look(f"delim={literal(delimiter)}, quote={literal(quote)}")
+    except duckdb.InvalidInputException:
+        escape = quote
+    return Dialect(delimiter, quote, escape if escape in ("\\", quote) else quote)
+
+
+def _header(text: Path, dialect: Dialect) -> list[str]:
+    with text.open(encoding="utf-8", newline="") as lines:
+        reader = csv.reader(
+            iter(lambda: lines.readline(_HEADER_CHARACTERS), ""),
+            delimiter=dialect.delimiter,
+            quotechar=dialect.quote,
+            doublequote=dialect.escape == dialect.quote,
+            escapechar=None if dialect.escape == dialect.quote else dialect.escape,
+        )
+        return next((row for row in reader if row), [""])
+
+
+def _check_rejects(
+    engine: duckdb.DuckDBPyConnection, file: str, names: list[str], max_cell_bytes: int
+) -> None:
+    """Raise for the first row that DuckDB could not take, from its table of rejected rows."""
+    rejected = first_row(
+        engine,
+        "SELECT line, column_idx, error_type, error_message FROM reject_errors ORDER BY line",
+    )
+    if rejected is None:
+        return
+    line, index, kind, message = rejected
+    where = {"file": file, "row": line - 1}
+    if kind == "LINE SIZE OVER MAXIMUM":
+        raise InvalidData(
+            f"The row holds a cell of more than {max_cell_bytes:,} bytes.",
+            where=where,
+            remedy="Shorten it, close an open quote, or raise PELLUCID_MAX_CELL_BYTES.",
+        )
+    if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
+        raise InvalidData(
+            f"The row has fewer or more cells than the header's {len(names)}: {message}",
+            where=where,
+            remedy="Give every row as many cells as the header; quote cells with the delimiter.",
+        )
+    if index and index <= len(names):
+        where["column"] = names[index - 1]
+    raise InvalidData(
+        f"The row cannot be read: {message}",
+        where=where,
+        remedy='Close every quote, and double the quotes inside a quoted cell: "say ""hi""".',
+    )

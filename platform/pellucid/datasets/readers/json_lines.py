@@ -1,0 +1,130 @@
+"""JSON lines: one object a line, its keys in any order, absent keys missing."""
+
+import re
+from pathlib import Path
+
+import duckdb
+
+from pellucid.datasets.encodings import as_utf8
+from pellucid.datasets.engine import first_row, literal
+from pellucid.datasets.readers.source import MISSING, Form, Source, SourceColumn, check_names
+from pellucid.errors import InvalidData
+
+_MIN_OBJECT = 2**24
+
+
+def open_json_lines(
+    engine: duckdb.DuckDBPyConnection, path: Path, file: str, scratch: Path, max_cell_bytes: int
+) -> Source:
+    """The relation of a JSON lines file; columns in the order in which keys first appear.
+
+    Raises:
+        InvalidData: a line is not an object, or a value is an object or an array.
+    """
+    text = as_utf8(path, scratch / "text.jsonl", file)
+    size = max(_MIN_OBJECT, 2 * max_cell_bytes)
+    objects = (
+        f"read_json_objects({literal(str(text))}, format='newline_delimited', "
+        f"maximum_object_size={size})"
+    )
+    try:
+        _check_objects(engine, objects, file)
+        names = _keys(engine, objects)
+        check_names(names, file)
+        relation = _values(objects, names)
+        forms = _forms(engine, relation, names, file)
+    except duckdb.InvalidInputException as error:
+        raise _malformed(error, file, max_cell_bytes) from error
+    columns = ", ".join(f"{_text(i, form)} AS c{i}" for i, form in enumerate(forms))
+    return Source(
+        file,
+        f"(SELECT {columns} FROM {relation})",
+        tuple(SourceColumn(name, form) for name, form in zip(names, forms, strict=True)),
+    )
+
+
+def _check_objects(engine: duckdb.DuckDBPyConnection, objects: str, file: str) -> None:
+    found = first_row(
+        engine,
+        "SELECT row, left(json, 80) FROM (SELECT row_number() OVER () AS row, json "
+        f"FROM {objects}) WHERE json_type(json) <> 'OBJECT' LIMIT 1",
+    )
+    if found is not None:
+        raise InvalidData(
+            f"The line is not an object: {found[1]}",
+            where={"file": file, "row": found[0]},
+            remedy='Write one object a line: {"age": 41, "job": "nurse"}.',
+        )
+
+
+def _keys(engine: duckdb.DuckDBPyConnection, objects: str) -> list[str]:
+    found = engine.execute(
+        "SELECT key FROM (SELECT row, unnest(keys) AS key, unnest(range(len(keys))) AS position "
+        "FROM (SELECT row_number() OVER () AS row, json_keys(json) AS keys "
+        f"FROM {objects})) GROUP BY key ORDER BY min(row), min(position)"
+    ).fetchall()
+    return [key for (key,) in found]
+
+
+def _values(objects: str, names: list[str]) -> str:
+    """A relation with the JSON value of each key as v0, v1, ...; each line is parsed once."""
+    pointers = ", ".join(
+        literal("/" + name.replace("~", "~0").replace("/", "~1")) for name in names
+    )
+    columns = ", ".join(f"v[{index + 1}] AS v{index}" for index in range(len(names)))
+    return f"(SELECT {columns} FROM (SELECT json_extract(json, [{pointers}]) AS v FROM {objects}))"
+
+
+def _forms(
+    engine: duckdb.DuckDBPyConnection, relation: str, names: list[str], file: str
+) -> list[Form]:
+    """A column whose values are all strings is one; numbers in quotes stay strings.
+
+    Raises:
+        InvalidData: a value is nested.
+    """
+    kinds = ", ".join(f"list(DISTINCT json_type(v{i}))" for i in range(len(names)))
+    found = first_row(engine, f"SELECT {kinds} FROM {relation}")
+    assert found is not None
+    forms = []
+    for index, (name, types) in enumerate(zip(names, found, strict=True)):
+        present = set(types or ()) - {"NULL"}
+        if present & {"OBJECT", "ARRAY"}:
+            row = first_row(
+                engine,
+                f"SELECT row FROM (SELECT row_number() OVER () AS row, v{index} AS v "
+                f"FROM {relation}) WHERE json_type(v) IN ('OBJECT', 'ARRAY') LIMIT 1",
+            )
+            raise InvalidData(
+                "The value is an object or array.",
+                where={"file": file, "row": row and row[0], "column": name},
+                remedy="Flatten it into columns of their own.",
+            )
+        forms.append(Form.STRING if present == {"VARCHAR"} else Form.TEXT)
+    return forms
+
+
+def _text(index: int, form: Form) -> str:
+    text = f"v{index} ->> '$'"
+    if form is Form.STRING:
+        return text
+    words = ", ".join(map(literal, MISSING))
+    return f"CASE WHEN {text} NOT IN ({words}) THEN {text} END"
+
+
+def _malformed(error: duckdb.Error, file: str, max_cell_bytes: int) -> InvalidData:
+    message = str(error)
+    line = re.search(r"in line (\d+)", message)
+    where: dict[str, object] = {"file": file} | ({"row": int(line[1])} if line else {})
+    if "maximum_object_size" in message:
+        return InvalidData(
+            f"A line holds a value of more than {max_cell_bytes:,} bytes.",
+            where=where,
+            remedy="Shorten it, or raise PELLUCID_MAX_CELL_BYTES.",
+        )
+    reason = message.split(":")[-1].strip()
+    return InvalidData(
+        f"The line is not valid JSON: {reason}",
+        where=where,
+        remedy='Write one object a line: {"age": 41, "job": "nurse"}.',
+    )

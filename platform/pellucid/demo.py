@@ -1,0 +1,192 @@
+"""`pellucid demo`: the main job, end to end, on services of its own in the usual home.
+
+Data set -> job -> training, explanation, export -> registry -> a prediction over HTTP. Each run
+registers the same data (known after the first time) and trains one more version of the model.
+"""
+
+import json
+import math
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from pellucid.bundle import EXPLANATIONS, Bundle
+from pellucid.cli.follow import follow
+from pellucid.client import Client
+from pellucid.datasets.synthetic import credit
+from pellucid.errors import TrainingFailed
+from pellucid.jobs.workspace import Workspace
+from pellucid.resources import Dataset, Job, Prediction
+from pellucid.settings import Settings
+from pellucid.supervisor.services import api_url, on_free_ports, running
+
+NAME = "credit"
+PLAN: dict[str, Any] = {
+    "name": NAME,
+    "data": {"dataset": NAME},
+    "model": {"kind": "mlp", "widths": [64, 64]},
+    "training": {"epochs": 40, "batch_size": 128, "patience": 8},
+    "explanation": {"rows": 128},
+}
+_METRICS = ("roc_auc", "accuracy", "balanced_accuracy", "brier", "ece")
+_GAP_METRIC = "recall"
+_REASONS = 4
+_AGREEMENT = 1e-4  # the served probability is a 32-bit float
+
+
+class Explanation(NamedTuple):
+    """A held-out row as it was explained: log-odds = base + sum of the SHAP values."""
+
+    row: dict[str, Any]
+    shap: dict[str, float]
+    base: float
+    log_odds: float
+
+
+def run(settings: Settings, console: Console) -> None:
+    """Run the demo and print what it does.
+
+    Raises:
+        TrainingFailed: the job did not succeed, or the service disagrees with the explanation.
+        PellucidError: a service did not start, or answered with an error.
+    """
+    settings = on_free_ports(settings)
+    key = next(iter(settings.api_keys), None)
+    say = _Story(console)
+    say.title("Starting MLflow, the API and a worker")
+    with running(settings, say.fact), Client(api_url(settings), key) as client:
+        dataset = _register(client, say)
+        job = _train(client, dataset, say)
+        workspace = Workspace(settings.home / "jobs" / job.id)
+        _show_scores(client, workspace, job, say)
+        _show_prediction(client, workspace, job, say)
+        _show_where_to_look(settings, client, workspace, job, say)
+
+
+class _Story:
+    """Numbered titles, and facts below them."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._steps = 0
+
+    def title(self, text: str) -> None:
+        self._steps += 1
+        self.console.print(f"\n{self._steps}. {text}", style="bold")
+
+    def fact(self, text: str) -> None:
+        self.console.print(f"   {text}", soft_wrap=True)
+
+
+def _register(client: Client, say: _Story) -> Dataset:
+    say.title("Registering synthetic credit applications")
+    table, roles = credit()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, f"{NAME}.parquet")
+        pq.write_table(table, file)
+        named = {column: role.value for column, role in roles.items()}
+        dataset = client.datasets.add(file, name=NAME, roles=named)
+    say.fact(f"{dataset.name}@{dataset.version}: {dataset.rows:,} rows, SHA-256 {dataset.sha256}")
+    for column in dataset.data_schema.columns:
+        if column.role != "feature":
+            say.fact(f"{column.role}: {column.name}")
+    return dataset
+
+
+def _train(client: Client, dataset: Dataset, say: _Story) -> Job:
+    say.title("Training a network on it")
+    plan = PLAN | {"data": {"dataset": dataset.sha256}}
+    job = client.jobs.submit(plan, idempotency_key=f"demo-{uuid.uuid4()}")
+    say.fact(f"job {job.id}")
+    job = follow(client, job.id, say.console)
+    if job.status != "succeeded":
+        raise TrainingFailed(
+            f"The job {job.status}: {job.reason}",
+            where={"job": job.id},
+            remedy="Its log.txt and the services' logs say more, below the home directory.",
+        )
+    return job
+
+
+def _show_scores(client: Client, workspace: Workspace, job: Job, say: _Story) -> None:
+    say.title("Scores on rows that training never saw (95 % intervals)")
+    result = workspace.read_result() or {}
+    for name in _METRICS:
+        low, high = result["intervals"][name]
+        say.fact(f"{name:<18} {result['metrics'][name]:.3f}  [{low:.3f}, {high:.3f}]")
+    groups = pq.read_table(workspace.tables / "groups.parquet").to_pylist()
+    rows = [row for row in groups if row["metric"] == _GAP_METRIC]
+    for column in dict.fromkeys(row["column"] for row in rows):
+        found = sorted((r for r in rows if r["column"] == column), key=lambda r: float(r["value"]))
+        gap = found[-1]["value"] - found[0]["value"]
+        each = ", ".join(f"{row['group']} {row['value']:.3f}" for row in found)
+        say.fact(f"{_GAP_METRIC} by {column}: {each}; gap {gap:.3f}")
+    aliases = client.models.get(NAME).aliases
+    held = [alias for alias, version in aliases.items() if version == job.model_version]
+    say.fact(f"registered as {NAME} version {job.model_version}, alias {', '.join(held) or 'none'}")
+    say.fact(job.reason)
+
+
+def _show_prediction(client: Client, workspace: Workspace, job: Job, say: _Story) -> None:
+    say.title("Asking the service about one of those rows")
+    bundle = Bundle.open(workspace.bundle)
+    explained = _explanation(bundle)
+    say.fact(json.dumps(explained.row))
+    answer = client.predict(NAME, [explained.row], job.model_version)
+    (prediction,) = answer.predictions
+    positive = str(bundle.manifest.positive_class)
+    probability = _agreed(prediction, positive, explained)
+    target = bundle.manifest.target
+    say.fact(f"{target} = {prediction.label}, with P({target} = {positive}) = {probability:.4f}")
+    say.fact(f"prediction {prediction.id} by {answer.model} version {answer.version}")
+    say.fact(f"Why: SHAP values of this same row, in log-odds of {target} = {positive}")
+    say.fact(f"{explained.base:+7.3f}  in general")
+    strongest = sorted(explained.shap, key=lambda name: -abs(explained.shap[name]))
+    for name in strongest[:_REASONS]:
+        say.fact(f"{explained.shap[name]:+7.3f}  {name} = {explained.row[name]}")
+    rest = sum(explained.shap[name] for name in strongest[_REASONS:])
+    say.fact(f"{rest:+7.3f}  the other {len(strongest) - _REASONS} columns")
+    say.fact(f"{explained.log_odds:+7.3f}  together, which is the probability above")
+
+
+def _explanation(bundle: Bundle) -> Explanation:
+    """The first explained row of a bundle."""
+    table = pq.read_table(bundle.root / EXPLANATIONS)
+    (first,) = table.slice(0, 1).to_pylist()
+    names = [column.name for column in bundle.manifest.inputs]
+    return Explanation(
+        row={name: first[name] for name in names},
+        shap={name: first[f"shap_{name}"] for name in names},
+        base=first["base"],
+        log_odds=first["prediction"],
+    )
+
+
+def _agreed(prediction: Prediction, positive: str, explained: Explanation) -> float:
+    """The served probability, which must be the one that was explained."""
+    served = (prediction.probabilities or {})[positive]
+    wanted = 1 / (1 + math.exp(-explained.log_odds))
+    if abs(served - wanted) > _AGREEMENT:
+        raise TrainingFailed(
+            f"The service says {served:.6f} where the explanation says {wanted:.6f}.",
+            where={"model": NAME},
+            remedy="Please report this: the served model is not the explained one.",
+        )
+    return served
+
+
+def _show_where_to_look(
+    settings: Settings, client: Client, workspace: Workspace, job: Job, say: _Story
+) -> None:
+    mlflow = settings.resolved_mlflow_url
+    say.title("Where to look: `make up` starts the same services and leaves them running")
+    say.fact(f"API documentation  {client.url}/docs")
+    say.fact(f"model card         {client.url}/v1/models/{NAME}/card?version={job.model_version}")
+    say.fact(f"the run            {mlflow}/#/runs/{job.run_id}")
+    say.fact(f"registered model   {mlflow}/#/models/{NAME}/versions/{job.model_version}")
+    say.fact(f"the ONNX bundle    {workspace.bundle}")
+    say.fact(f"figures            {workspace.figures}")

@@ -1,0 +1,1 @@
+"""How a training process is started and ended."""

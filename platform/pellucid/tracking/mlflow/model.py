@@ -1,0 +1,107 @@
+"""A bundle as a model directory of MLflow's ONNX flavour."""
+
+import importlib.metadata
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow.onnx
+import numpy as np
+import onnx
+import pandas as pd
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, Schema
+
+from pellucid.bundle import PARITY, Bundle, Datatype, Manifest
+from pellucid.tracking.mlflow import scoring
+
+_SCORING_MODULE = "pellucid_scoring"
+_EXAMPLE_ROWS = 5
+_COLUMN_TYPES = {
+    Datatype.FP64: "double",
+    Datatype.FP32: "float",
+    Datatype.INT64: "long",
+    Datatype.BYTES: "string",
+}
+
+
+@contextmanager
+def model_directory(bundle: Bundle, run_id: str, model_id: str) -> Iterator[Path]:
+    """The bundle's files with MLflow's beside them; gone at the end of the block.
+
+    The ONNX file is shared: MLflow's `data: model.onnx` and the bundle's are the same bytes.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        code = Path(scratch) / f"{_SCORING_MODULE}.py"
+        shutil.copyfile(scoring.__file__, code)
+        root = Path(scratch) / "model"
+        mlflow.onnx.save_model(
+            onnx.load(bundle.model_path),
+            str(root),
+            mlflow_model=Model(run_id=run_id, model_id=model_id),
+            signature=_signature(bundle.manifest),
+            input_example=_example(bundle),
+            pip_requirements=_requirements(),
+            onnx_execution_providers=["CPUExecutionProvider"],  # what `onnxruntime` brings
+            code_paths=[str(code)],
+            metadata=_metadata(bundle.manifest),
+            save_as_external_data=False,
+        )
+        for file in bundle.root.iterdir():
+            if file.is_file():
+                shutil.copyfile(file, root / file.name)
+        _score_by_rows(root)
+        yield root
+
+
+def _score_by_rows(root: Path) -> None:
+    """Let the generic interface use our scoring module instead of MLflow's."""
+    path = root / "MLmodel"
+    model = Model.load(str(path))
+    model.flavors["python_function"]["loader_module"] = _SCORING_MODULE
+    model.save(str(path))
+
+
+def _signature(manifest: Manifest) -> ModelSignature:
+    inputs = [ColSpec(_COLUMN_TYPES[entry.datatype], entry.name) for entry in manifest.inputs]
+    outputs = []
+    for output in manifest.outputs:
+        kind = _COLUMN_TYPES[output.datatype]
+        if output.name == "probabilities":
+            outputs += [ColSpec(kind, f"probability_{name}") for name in manifest.classes]
+        else:
+            outputs.append(ColSpec(kind, output.name))
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _example(bundle: Bundle) -> pd.DataFrame:
+    """The first parity rows, as the raw columns that a user sends."""
+    with np.load(bundle.root / PARITY) as parity:
+        columns = {
+            entry.name: parity[f"input:{entry.name}"][:_EXAMPLE_ROWS]
+            for entry in bundle.manifest.inputs
+        }
+    return pd.DataFrame({name: _column(values) for name, values in columns.items()})
+
+
+def _column(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype.kind == "f" else values.astype(str).astype(object)
+
+
+def _requirements() -> list[str]:
+    """What scoring needs, given here so that MLflow does not run the model to find out."""
+    pinned = [f"{name}=={importlib.metadata.version(name)}" for name in ("mlflow", "onnx")]
+    return [*pinned, "numpy", "onnxruntime", "pandas"]
+
+
+def _metadata(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "job_id": manifest.job_id,
+        "data_version": manifest.data_version,
+        "task": manifest.task,
+        "target": manifest.target,
+        "opset": manifest.opset,
+    }

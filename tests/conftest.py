@@ -1,0 +1,34 @@
+"""Fixtures shared by all tests: the real servers, started once for the whole run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.mlflow_server import MlflowServer
+from support.postgres import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server on SQLite; leave it running, as others use it too."""
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(mlflow_server: MlflowServer) -> str:
+    """The address of that server; use experiment and model names of your own."""
+    return mlflow_server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server; leave it running."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """A new, empty database on it for each test module."""
+    return postgres_server.create_database()

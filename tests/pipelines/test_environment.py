@@ -1,0 +1,88 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+from pellucid.errors import DeviceUnavailable
+from pellucid_pipelines import environment
+
+CPU = torch.device("cpu")
+
+
+def git(*arguments, at):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=at, check=True, capture_output=True)
+
+
+def test_the_commit_of_the_repository_that_tracks_the_file(tmp_path):
+    file = tmp_path / "code.py"
+    file.write_text("1")
+    assert environment.git_state(file) == {}
+    git("init", at=tmp_path)
+    assert environment.git_state(file) == {}, "not tracked: installed inside somebody's repository"
+    git("add", "code.py", at=tmp_path)
+    git("commit", "-m", "one", at=tmp_path)
+    clean = environment.git_state(file)
+    assert len(clean["git_commit"]) == 40
+    assert clean["git_dirty"] == "false"
+    file.write_text("2")
+    assert environment.git_state(file) == {**clean, "git_dirty": "true"}
+
+
+def test_tags_name_device_seed_and_versions():
+    tags = environment.tags(CPU, seed=7)
+    assert (tags["device"], tags["seed"]) == ("cpu", "7")
+    assert tags["version.torch"] == torch.__version__
+    assert {"version.python", "version.shap", "version.onnx", "cpu"} <= set(tags)
+    assert all(isinstance(value, str) and value for value in tags.values())
+
+
+def test_the_frozen_environment_lists_what_is_installed():
+    lines = environment.frozen().splitlines()
+    assert f"torch=={torch.__version__}" in lines
+    assert lines == sorted(lines, key=str.lower)
+
+
+def test_cuda_that_is_not_there_is_an_error_and_auto_is_not(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert environment.choose_device("auto") == environment.choose_device("cpu") == CPU
+    with pytest.raises(DeviceUnavailable) as caught:
+        environment.choose_device("cuda")
+    assert caught.value.where == {"path": "training.device"}
+
+
+def test_threads(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    environment.limit_threads(work=1000)
+    environment.limit_threads(work=10**9)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    environment.limit_threads(work=10**9)
+    assert chosen == [1, 2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_process_dies_with_its_parent():
+    child = (
+        "from pellucid_pipelines.environment import die_with_parent; import os, time;"
+        "die_with_parent(); print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    parent = (
+        "import subprocess, sys, time;"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
+        orphan = psutil.Process(int(process.stdout.readline()))
+        process.send_signal(signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, "the orphan lives on"
+            time.sleep(0.05)
