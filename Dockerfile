@@ -41,15 +41,15 @@ COPY --from=wheel /wheel /wheel
 RUN pip install --no-deps /wheel/*.whl
 
 FROM python:${PYTHON}-slim AS runtime
-RUN useradd --uid 10001 --create-home pellucid \
+RUN useradd --uid 10001 --no-create-home pellucid \
     && mkdir /data /mlflow && chown pellucid:pellucid /data /mlflow
+# Libraries keep caches below HOME: /tmp can be written where the root file system cannot.
 ENV PATH=/opt/pellucid/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PELLUCID_HOME=/data \
     PELLUCID_LOG_FORMAT=json \
-    MPLCONFIGDIR=/tmp/matplotlib \
-    NUMBA_CACHE_DIR=/tmp/numba \
+    HOME=/tmp \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /data
 USER pellucid

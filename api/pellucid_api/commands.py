@@ -5,6 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
+# A large request makes a million short-lived objects and no cycle: looking for cycles after every
+# 700 of them, which is the default, would double its time.
+_GARBAGE_THRESHOLD = 50_000
+_GRACE_SECONDS = 20  # then streams that are still open are cut off
+
 
 def api(
     host: Annotated[
@@ -44,9 +49,3 @@ def api(
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-
-
-# A large request makes a million short-lived objects and no cycle: looking for cycles after every
-# 700 of them, which is the default, would double its time.
-_GARBAGE_THRESHOLD = 50_000
-_GRACE_SECONDS = 20  # then streams that are still open are cut off

@@ -1,12 +1,9 @@
 """What a run ran on: device, versions, commit; logged so that it can be repeated."""
 
-import ctypes
 import os
 import platform
 import shutil
-import signal
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -19,21 +16,7 @@ _LIBRARIES = (
     "pellucid", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "shap", "numpy",
     "pyarrow", "pandas", "scikit-learn", "scipy",
 )  # fmt: skip
-_PR_SET_PDEATHSIG = 1
 _WORTH_THREADS = 2**25
-
-
-def die_with_parent() -> None:
-    """On Linux: be killed when the thread that started this process ends, however it ends.
-
-    Without it the orphan of a worker killed by SIGKILL would train on beside its successor.
-    """
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died in between
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def choose_device(asked: str) -> torch.device:

@@ -37,7 +37,8 @@ class Explained:
         rows: the raw columns of the explained rows.
         method: deep or permutation.
         unit: of values, base and prediction.
-        additivity_error: max |base + sum - prediction| / max |prediction - base|.
+        additivity_error: max |base + sum - prediction| / max |prediction - base|; where the
+            network is all but constant, relative to a thousandth of its largest prediction.
     """
 
     columns: tuple[str, ...]
@@ -160,9 +161,9 @@ def _method(model: nn.Module, asked: str) -> str:
 
 
 def _additivity_error(values: Floats, base: Floats, prediction: Floats) -> float:
-    span = np.abs(prediction - base).max(initial=0.0)
-    miss = np.abs(base + values.sum(axis=1) - prediction).max(initial=0.0)
-    return float(miss / span) if span > 0 else float(miss)
+    scale = max(np.abs(prediction - base).max(), 1e-3 * np.abs(prediction).max())
+    miss = np.abs(base + values.sum(axis=1) - prediction).max()
+    return float(miss / scale) if scale > 0 else float(miss)
 
 
 def _outputs(target: Target) -> tuple[str, ...]:

@@ -179,7 +179,7 @@ class Preprocessing(nn.Module):
 def numbers_of(column: pa.ChunkedArray) -> Floats:
     """A numeric, boolean or datetime column as the model's input (N,): NaN is missing."""
     if pa.types.is_timestamp(column.type):
-        return numbers_of(column.cast(pa.timestamp("us")).cast(pa.int64())) / 1e6
+        return numbers_of(column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())) / 1e6
     return np.array(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 

@@ -92,7 +92,7 @@ def _one(explained: Explained, row: int, output: int) -> shap.Explanation:
     return shap.Explanation(
         values=explained.values[row, :, output],
         base_values=explained.base[output],
-        data=np.array([_written(explained.rows[name][row].as_py()) for name in explained.columns]),
+        data=np.array([_written(explained.rows[name].slice(row, 1)) for name in explained.columns]),
         feature_names=_names(explained),
     )
 
@@ -115,6 +115,7 @@ def _stacked_bars(explained: Explained) -> None:
         color=lambda i: PALETTE[i],
         plot_type="bar",
         max_display=_SHOWN,
+        rng=np.random.default_rng(0),
         show=False,
     )
 
@@ -161,8 +162,15 @@ def _coloured(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
     return np.where(np.isnan(numbers).all(), "missing", numbers.astype(object))
 
 
-def _written(value: object) -> str:
-    if value is None or value == "" or value != value:  # NaN
+def _written(cell: pa.ChunkedArray) -> str:
+    """One value as text."""
+    if cell.null_count or (value := _value(cell)) == "" or value != value:  # NaN
         return "missing"
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return _escaped(plain(text, 24))
+
+
+def _value(cell: pa.ChunkedArray) -> object:
+    if pa.types.is_timestamp(cell.type):  # numpy writes years that Python's datetime has not
+        return str(cell.to_numpy()[0].astype("datetime64[s]")).replace("T", " ")
+    return cell[0].as_py()

@@ -135,7 +135,6 @@ def train(
 
 def main() -> int:
     """Run the attempt that the command line names; returns the exit status."""
-    environment.die_with_parent()
     configure_logging()
     workspace = Workspace(Path(sys.argv[1]))
     try:

@@ -54,17 +54,17 @@ def run(settings: Settings, console: Console) -> None:
         TrainingFailed: the job did not succeed, or the service disagrees with the explanation.
         PellucidError: a service did not start, or answered with an error.
     """
-    settings = on_free_ports(settings)
-    key = next(iter(settings.api_keys), None)
+    own = on_free_ports(settings)  # the usual ones may be taken by `pellucid up`
+    key = next(iter(own.api_keys), None)
     say = _Story(console)
     say.title("Starting MLflow, the API and a worker")
-    with running(settings, say.fact), Client(api_url(settings), key) as client:
+    with running(own, say.fact), Client(api_url(own), key) as client:
         dataset = _register(client, say)
         job = _train(client, dataset, say)
         workspace = Workspace(settings.home / "jobs" / job.id)
         _show_scores(client, workspace, job, say)
         _show_prediction(client, workspace, job, say)
-        _show_where_to_look(settings, client, workspace, job, say)
+    _show_where_to_look(settings, workspace, job, say)
 
 
 class _Story:
@@ -179,13 +179,11 @@ def _agreed(prediction: Prediction, positive: str, explained: Explanation) -> fl
     return served
 
 
-def _show_where_to_look(
-    settings: Settings, client: Client, workspace: Workspace, job: Job, say: _Story
-) -> None:
-    mlflow = settings.resolved_mlflow_url
+def _show_where_to_look(settings: Settings, workspace: Workspace, job: Job, say: _Story) -> None:
+    url, mlflow = api_url(settings), settings.resolved_mlflow_url
     say.title("Where to look: `make up` starts the same services and leaves them running")
-    say.fact(f"API documentation  {client.url}/docs")
-    say.fact(f"model card         {client.url}/v1/models/{NAME}/card?version={job.model_version}")
+    say.fact(f"API documentation  {url}/docs")
+    say.fact(f"model card         {url}/v1/models/{NAME}/card?version={job.model_version}")
     say.fact(f"the run            {mlflow}/#/runs/{job.run_id}")
     say.fact(f"registered model   {mlflow}/#/models/{NAME}/versions/{job.model_version}")
     say.fact(f"the ONNX bundle    {workspace.bundle}")

@@ -123,11 +123,12 @@ def test_mixed_types_become_text_or_an_error(client):
     assert {"row": 2, "column": "a"}.items() <= response.json()["where"].items()
 
 
-def test_nan_and_infinity(client):
+def test_nan_is_missing_and_infinity_is_refused(client):
+    assert upload(client, b"a,b\n1.5,x\nNaN,y\n", name="nan").status_code == 201
+    assert client.get("/v1/datasets/nan/profile").json()[0]["missing"] == 1
     response = upload(client, b"a,b\n1.5,x\nNaN,y\ninf,z\n")
-    assert response.status_code in (201, 422)
-    if response.status_code == 422:
-        assert response.json()["where"]["row"] == 3
+    assert response.status_code == 422
+    assert {"row": 3, "column": "a"}.items() <= response.json()["where"].items()
 
 
 def test_constant_and_all_missing_columns_are_kept_with_a_warning(client):

@@ -22,7 +22,7 @@ from pellucid.resources import Job, JobStatus
 from support.stack import Stack, running_stack
 
 ROUNDS = int(os.environ.get("PELLUCID_CHAOS_ROUNDS", "20"))
-EPOCHS = 60
+EPOCHS = 150
 SECONDS_PER_ROUND = 420.0
 TARGETS = ("training", "worker", "api", "mlflow")
 
@@ -82,7 +82,7 @@ def test_a_job_survives_the_death_of_anything(
     job = _submit(stack, dataset, seed)
     started = time.monotonic()
     for target in chance.sample(TARGETS, k=len(TARGETS)):
-        _wait_for_progress(stack, job, chance.uniform(0.0, 4.0))
+        _wait_for_progress(stack, job, chance.uniform(0.0, 6.0))
         if _kill(stack, target):
             result.kills.append(f"{target} {time.monotonic() - started:.1f}")
     done = _wait(stack, job, started + SECONDS_PER_ROUND)

@@ -15,7 +15,6 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import torch
-from pellucid_pipelines.export import run_onnx
 
 from pellucid.bundle import Bundle, Datatype
 from pellucid.datasets import bundled, synthetic
@@ -25,6 +24,7 @@ from pellucid.plan import Plan
 from pellucid.resources import Job, JobStatus, Predictions
 from pellucid_pipelines import architectures, data, loop
 from pellucid_pipelines.checkpoints import Checkpoints, fingerprint
+from pellucid_pipelines.export import run_onnx
 from support.stack import SHARED_DATA, Stack, running_stack
 
 ROWS = 300

@@ -1,8 +1,5 @@
 import os
-import signal
 import subprocess
-import sys
-import time
 
 import psutil
 import pytest
@@ -67,22 +64,3 @@ def test_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     environment.limit_threads(work=10**9)
     assert chosen == [1, 2]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
-def test_a_process_dies_with_its_parent():
-    child = (
-        "from pellucid_pipelines.environment import die_with_parent; import os, time;"
-        "die_with_parent(); print(os.getpid(), flush=True); time.sleep(60)"
-    )
-    parent = (
-        "import subprocess, sys, time;"
-        f"subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
-        orphan = psutil.Process(int(process.stdout.readline()))
-        process.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() < deadline, "the orphan lives on"
-            time.sleep(0.05)

@@ -74,10 +74,10 @@ def show_table(headers: Sequence[str], rows: Iterable[Sequence[object]], empty: 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one a line."""
-    grid = Table.grid(padding=(0, 2))
-    for name, value in facts:
-        grid.add_row(name, _cell(value))
-    console().print(grid)
+    cells = [(name, _cell(value)) for name, value in facts]
+    width = max(len(name) for name, _ in cells)
+    for name, value in cells:
+        show_text(f"{name:<{width}}  {value}".rstrip())
 
 
 def say_next(cursor: str | None) -> None:

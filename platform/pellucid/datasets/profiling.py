@@ -1,11 +1,14 @@
 """Profiles of a canonical Parquet file: DuckDB counts distinct values, `analysis` sums them up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pellucid.analysis.profiles import Counted, profile_numbers, profile_strings
 from pellucid.datasets.engine import connection, first_row, literal, storage_errors
@@ -13,6 +16,7 @@ from pellucid.resources import ColumnProfile
 from pellucid.schema import StorageType
 
 _BATCH_ROWS = 2**16
+_CELLS_A_QUERY = 2**22  # columns are stacked up to this, because each query costs some time
 
 
 def profile_file(
@@ -23,47 +27,68 @@ def profile_file(
     Raises:
         StorageFull: no space was left to spill.
     """
+    names = list(types)
     with storage_errors(file), connection(scratch / "spill") as engine:
-        aliases = ", ".join(f"c{index}" for index in range(len(types)))
+        aliases = ", ".join(f"c{index}" for index in range(len(names)))
         relation = (
             f"(SELECT * FROM read_parquet({literal(str(path))}, hive_partitioning=false)) "
             f"AS t({aliases})"
         )
-        counts = ", ".join(f"count(c{index})" for index in range(len(types)))
+        counts = ", ".join(f"count(c{index})" for index in range(len(names)))
         found = first_row(engine, f"SELECT count(*), {counts} FROM {relation}")
         assert found is not None
         rows, *present = found
-        return [
-            _profile(engine, relation, f"c{index}", name, storage, rows, present[index])
-            for index, (name, storage) in enumerate(types.items())
-        ]
+        profiles: dict[int, ColumnProfile] = {}
+        for storage, stack in _stacks(list(types.values()), rows):
+            batches_of = groupby(_counted(engine, relation, storage, stack), key=itemgetter(0))
+            for index, batches in batches_of:
+                profiles[index] = _profile(
+                    names[index],
+                    storage,
+                    ((values, counts) for _, values, counts in batches),
+                    rows=rows,
+                    present=present[index],
+                )
+    return [
+        profiles.get(index) or _profile(name, types[name], (), rows=rows, present=0)
+        for index, name in enumerate(names)
+    ]
+
+
+def _stacks(types: list[StorageType], rows: int) -> Iterator[tuple[StorageType, list[int]]]:
+    """Columns of one type, as many as one query should take."""
+    size = max(1, _CELLS_A_QUERY // max(rows, 1))
+    for storage in StorageType:
+        columns = [index for index, other in enumerate(types) if other is storage]
+        for start in range(0, len(columns), size):
+            yield storage, columns[start : start + size]
 
 
 def _profile(
-    engine: duckdb.DuckDBPyConnection,
-    relation: str,
-    column: str,
-    name: str,
-    storage: StorageType,
-    rows: int,
-    present: int,
+    name: str, storage: StorageType, batches: Iterable[Counted], *, rows: int, present: int
 ) -> ColumnProfile:
-    value = f"epoch_us({column})" if storage is StorageType.TIMESTAMP else column
-    batches = _counted(engine, relation, value)
     if storage is StorageType.STRING:
         return profile_strings(name, batches, rows=rows, present=present)
-    if storage is StorageType.TIMESTAMP:
-        batches = ((values.astype(np.float64) / 1e6, counts) for values, counts in batches)
     return profile_numbers(name, storage, batches, rows=rows, present=present)
 
 
-def _counted(engine: duckdb.DuckDBPyConnection, relation: str, value: str) -> Iterator[Counted]:
-    """The distinct values in ascending order, each with its count."""
+def _counted(
+    engine: duckdb.DuckDBPyConnection, relation: str, storage: StorageType, columns: list[int]
+) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.int64]]]:
+    """For each column, its distinct values in ascending order, each with its count."""
+    value = "epoch_us(v)" if storage is StorageType.TIMESTAMP else "v"
+    cells = ", ".join(f"c{index}" for index in columns)
     result = engine.sql(
-        f"SELECT {value} AS v, count(*) AS n FROM {relation} WHERE v IS NOT NULL "
-        "GROUP BY v ORDER BY v"
+        f"SELECT i, {value} AS value, count(*) AS n FROM "
+        f"(SELECT unnest({columns}) AS i, unnest([{cells}]) AS v FROM {relation}) "
+        "WHERE v IS NOT NULL GROUP BY i, v ORDER BY i, v"
     )
     batch: pa.RecordBatch
     for batch in result.to_arrow_reader(_BATCH_ROWS):
-        values, counts = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
-        yield values, counts.astype(np.int64)
+        index, values, counts = (c.to_numpy(zero_copy_only=False) for c in batch.columns)
+        if storage is StorageType.TIMESTAMP:
+            values = values / 1e6
+        ends = [*np.flatnonzero(np.diff(index)) + 1, len(index)]
+        for start, end in pairwise([0, *ends]):
+            if end > start:
+                yield int(index[start]), values[start:end], counts[start:end]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pellucid.datasets.store import DatasetStore
+from pellucid.db.base import now
 from pellucid.errors import DatabaseUnavailable, LeaseLost, NotFound, PellucidError, Unavailable
 from pellucid.jobs.exits import describe
 from pellucid.jobs.feed import EventFeed
@@ -167,6 +168,8 @@ class Attempt:
             self._lease.check()
         self._opening.release()
         self._follow()
+        stage = ("stage", {"stage": "publish"}, now())
+        self._patiently(lambda: self._tools.queue.append_events(self._claim, [stage]))
         job = self._patiently(lambda: self._tools.queue.get(self._claim.job_id))
         return self._tools.publisher.publish(job, self._workspace, self._lease)
 

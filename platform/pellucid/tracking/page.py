@@ -15,7 +15,7 @@ def open_run(tracker: Tracker, job: Job) -> str:
         "pellucid.attempt": str(job.attempt),
         "pellucid.data_version": job.data_version,
     }
-    return tracker.open_run(job.id, f"{job.name}-{job.id[:8]}", tags)
+    return tracker.open_run(job.id, f"{job.name}-{job.id[-8:]}", tags)
 
 
 def flatten(plan: Mapping[str, Any]) -> dict[str, str]:

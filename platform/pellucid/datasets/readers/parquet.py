@@ -40,7 +40,8 @@ def open_parquet(path: Path, file: str) -> Source:
 def _cell(name: str, storage: StorageType) -> str:
     """Of a number that is NaN, pandas says that it is missing."""
     if storage is StorageType.FLOAT64:
-        return f"nullif(CAST({name} AS DOUBLE), 'nan'::DOUBLE) AS {name}"
+        number = f"CAST({name} AS DOUBLE)"
+        return f"CASE WHEN NOT isnan({number}) THEN {number} END AS {name}"
     return name
 
 

@@ -1,0 +1,43 @@
+"""The commands in the README do what it says."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.stack import running_stack
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.mark.timeout(400)
+def test_the_tour_runs_as_written(tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    with running_stack(tmp_path / "home") as stack:
+        url = stack.settings.resolved_url
+        script = "\n".join(blocks).replace(". .venv/bin/activate", "")
+        environment = os.environ | {
+            "PELLUCID_URL": url,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        output = subprocess.run(
+            ["bash", "-euo", "pipefail"],
+            input=script.replace("http://127.0.0.1:8000", url),
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            capture_output=True,
+            timeout=350,
+        )
+        assert output.returncode == 0, output.stdout + output.stderr
+        jobs = stack.client.jobs.list().items
+        assert [str(job.status) for job in jobs] == ["succeeded", "succeeded"]
+    answer = json.loads((tmp_path / "answer.json").read_text())
+    assert (answer["model"], answer["version"]) == ("credit", 1)
+    assert set(answer["predictions"][0]["probabilities"]) == {"0", "1"}
+    assert "# " in output.stdout.split('"probabilities"')[1], "no model card"
