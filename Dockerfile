@@ -2,8 +2,8 @@
 # Two images: `api` (no PyTorch; also runs the MLflow server and the migrations) and `worker`.
 #
 #   docker build --target api .
-#   docker build --target worker .                                                  CUDA
-#   docker build --target worker --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
+#   docker build --target worker .                              PyTorch built for CUDA
+#   docker build --target worker --build-arg TORCH_INDEX=URL .  another build of PyTorch
 
 ARG PYTHON=3.11
 
@@ -32,7 +32,7 @@ COPY --from=wheel /wheel /wheel
 RUN pip install --no-deps /wheel/*.whl
 
 FROM libraries AS worker-libraries
-# Another index for PyTorch; "" takes the CUDA build from PyPI
+# The index of another build, such as the small one without CUDA: see PyTorch's install page
 ARG TORCH_INDEX=
 # Other versions than the tested ones: a file in the build context, or /dev/null for none
 ARG CONSTRAINTS=constraints.txt

@@ -1,16 +1,15 @@
 # `make demo` and `make test` work in a fresh clone. Everything installed goes into .venv.
 #
 #   PYTHON=python3.12      the interpreter that makes .venv (3.11 or newer)
-#   TORCH=cpu | cu130 ...  which build of PyTorch: an index of download.pytorch.org/whl. Default:
-#                          whatever pip is configured to find (from PyPI on Linux: CUDA).
+#   TORCH_INDEX=URL        another build of PyTorch, from the index that PyTorch's install page names.
+#                          Default: what pip is configured to find (from PyPI on Linux: CUDA).
 #   SECRETS=secrets        where `make secrets` writes what docker-compose.yml reads
 
 PYTHON ?= python3
-TORCH ?=
+TORCH_INDEX ?=
 SECRETS ?= secrets
 BIN := .venv/bin
-STAMP := .venv/.installed$(addprefix -,$(TORCH))
-TORCH_INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
+STAMP := .venv/.installed$(addprefix -,$(notdir $(TORCH_INDEX)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: setup demo up test test-all check bench gpu-check migrate reference secrets clean
@@ -21,9 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	@$(if $(TORCH),$(BIN)/python -m pip uninstall --quiet --yes torch,true)
+	@$(if $(TORCH_INDEX),$(BIN)/python -m pip uninstall --quiet --yes torch,true)
 	@echo "Installing into .venv; the first time takes minutes"
-	$(BIN)/python -m pip install -qq $(TORCH_INDEX) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -qq $(addprefix --extra-index-url ,$(TORCH_INDEX)) -c constraints.txt -e '.[dev]'
 	@rm -f .venv/.installed*
 	@touch $@
 

@@ -1,14 +1,8 @@
 """The command that serves the API."""
 
-import gc
 from typing import Annotated, Literal
 
 import typer
-
-# A large request makes a million short-lived objects and no cycle: looking for cycles after every
-# 700 of them, which is the default, would double its time.
-_GARBAGE_THRESHOLD = 50_000
-_GRACE_SECONDS = 20  # then streams that are still open are cut off
 
 
 def api(
@@ -27,11 +21,9 @@ def api(
 
     A public address needs API keys. SIGTERM and Ctrl-C let requests finish first.
     """
-    import uvicorn  # imports are paid by the command that runs, not by --help
-
-    from pellucid.logs import configure_logging
+    from pellucid.logs import configure_logging  # imports are paid by the command that runs
     from pellucid.settings import Settings
-    from pellucid_api.app import create_app
+    from pellucid_api.server import serve
 
     given = {"host": host, "port": port, "log_format": log_format}
     settings = Settings.load().model_copy(
@@ -39,13 +31,4 @@ def api(
     )
     settings.require_keys_beyond_loopback()
     configure_logging(settings.log_format)
-    gc.set_threshold(_GARBAGE_THRESHOLD)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
+    serve(settings)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Self
 
 from anyio import CapacityLimiter
@@ -29,6 +30,7 @@ class Services:
     registry: Registry
     pool: ModelPool
     ids: PredictionIds = field(default_factory=PredictionIds)
+    stopping: Event = field(default_factory=Event)  # set on SIGTERM: endless answers end
     # Threads of inference alone: requests that wait for the database or MLflow take none of them.
     compute: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_COMPUTE_THREADS))
 

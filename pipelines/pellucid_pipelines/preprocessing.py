@@ -10,6 +10,7 @@ network could not have learnt what it means, so such a value gives zeros. Column
 value only, or none, become a single zero.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -28,8 +29,10 @@ from pellucid_pipelines.curves import Curve, bounded, interpolate
 
 Floats = npt.NDArray[np.float64]
 
-PERIODS = (86_400.0, 604_800.0, 365.2425 * 86_400.0)  # seconds: day, week, mean Gregorian year
-_FURTHEST = 1e13  # seconds; what 64-bit microseconds can tell is nearer to 1970
+# The exporter rounds Python floats to 32 bits: these are exact there, and a tensor keeps its 64.
+_PERIODS = (86_400.0, 604_800.0, 31_556_952.0)  # seconds: day, week, mean Gregorian year
+_FURTHEST = 2.0**44  # seconds; what 64-bit microseconds can tell is nearer to 1970
+_TAU = torch.tensor(math.tau, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,6 @@ def _cycles(seconds: Floats) -> tuple[bool, ...]:
 
 def _waves(seconds: Tensor) -> Tensor:
     """Sine and cosine of the hour of day, day of week, time of year (UTC): (N, D) to (N, D, 6)."""
-    turns = torch.stack([seconds / period for period in PERIODS], dim=2)
-    angles = 2 * torch.pi * (turns - turns.floor())
+    turns = torch.stack([seconds / period for period in _PERIODS], dim=2)
+    angles = _TAU * (turns - turns.floor())
     return torch.cat([angles.sin(), angles.cos()], dim=2)

@@ -14,12 +14,15 @@ import hashlib
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pellucid.errors import InvalidData
 from pellucid.schema import Kind
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
@@ -69,7 +72,7 @@ class Output(_Frozen):
 
 
 class Parity(_Frozen):
-    """How far ONNX Runtime is from PyTorch on the parity rows."""
+    """How far ONNX Runtime is from PyTorch on the parity rows, as `parity_error` measures it."""
 
     rows: int
     tolerance: float
@@ -96,6 +99,18 @@ class Manifest(_Frozen):
     created: str  # ISO 8601, UTC
     plan: dict[str, Any]  # resolved
     environment: dict[str, str]  # library -> version
+
+
+def parity_error(given: "np.ndarray", expected: "np.ndarray") -> float:
+    """The largest difference: of probabilities (N, K) absolute, of values (N,) relative.
+
+    Values are measured against the largest of them: in the target's own units a value near 0
+    carries the rounding of the whole range. Infinite where the shapes differ.
+    """
+    if given.shape != expected.shape:
+        return float("inf")
+    largest = abs(expected).max(initial=0.0) if expected.ndim == 1 else 1.0
+    return float(abs(given - expected).max(initial=0.0) / (largest or 1.0))
 
 
 def sha256_of(path: Path) -> str:

@@ -147,12 +147,12 @@ def test_datetimes():
     expected = (seconds - seconds.mean()) / seconds.std()
     np.testing.assert_allclose(got[:, 0], expected, atol=1e-6)
     day = (times.hour + times.minute / 60) / 24
-    week = ((times.dayofweek - 3) % 7 + day) / 7  # 1970-01-01 was a Thursday
+    week = ((times.day_of_week - 3) % 7 + day) / 7  # 1970-01-01 was a Thursday
     for k, turns in enumerate([day, week]):
         np.testing.assert_allclose(got[:, 1 + k], np.sin(2 * np.pi * turns), atol=1e-5)
         np.testing.assert_allclose(got[:, 4 + k], np.cos(2 * np.pi * turns), atol=1e-5)
     year = np.arctan2(got[:, 3], got[:, 6]) / (2 * np.pi) % 1
-    difference = np.abs(year - (times.dayofyear - 1 + day) / 365.25)
+    difference = np.abs(year - (times.day_of_year - 1 + day) / 365.25)
     assert np.minimum(difference, 1 - difference).max() < 0.01
 
 

@@ -94,7 +94,10 @@ async def _follow(
     *,
     until_final: bool = True,
 ) -> AsyncIterator[Event | None]:
-    """A job's events in order, until it has ended; None for each try that the database misses."""
+    """A job's events in order, until it has ended; None for each try that the database misses.
+
+    A service that stops ends the stream; the client goes on at the next with `Last-Event-ID`.
+    """
 
     def news() -> tuple[bool, list[Event]]:
         # The state is read first: what it was final for is then among the events.
@@ -113,6 +116,6 @@ async def _follow(
             yield event
         if len(events) == _BATCH:
             continue
-        if ended or not until_final:
+        if ended or not until_final or services.stopping.is_set():
             return
         await anyio.sleep(POLL_SECONDS)

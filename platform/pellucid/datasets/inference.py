@@ -32,7 +32,7 @@ def infer(
             is ragged; or there are no rows. The error names the first such row.
     """
     texts = [i for i, column in enumerate(source.columns) if _is_text(column)]
-    tallies = tally(engine, source, texts)
+    tallies = dict.fromkeys(texts, Tally()) | tally(engine, source, texts)
     if source.check is not None:
         source.check(engine)
     check_lengths(

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 25.0  # longer than the API takes at most to let open requests finish
 
 
 def main() -> None:

@@ -27,9 +27,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
     rows = draw(st.integers(1, 6))
     kinds = draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=4))
     columns = [
-        pa.array(
-            draw(st.lists(st.none() | CELLS[kind], min_size=rows, max_size=rows)), TYPES[kind]
-        )
+        pa.array(draw(st.lists(st.none() | CELLS[kind], min_size=rows, max_size=rows)), TYPES[kind])
         for kind in kinds
     ]
     return pa.table(columns, names=[f"c{i}" for i in range(len(kinds))])

@@ -212,7 +212,11 @@ def test_parquet_overrides(read: Read, tmp_path: Path) -> None:
         "t.parquet",
         types={"n": "int64", "code": "string"},
     )
-    assert got.to_pydict() == {"n": [1, None, None], "code": ["7", "8", "9"], "d": ["31/1/2011"] * 3}
+    assert got.to_pydict() == {
+        "n": [1, None, None],
+        "code": ["7", "8", "9"],
+        "d": ["31/1/2011"] * 3,
+    }
 
 
 def test_the_format_and_row_groups_leave_no_trace(store: DatasetStore, tmp_path: Path) -> None:
@@ -227,8 +231,9 @@ def test_the_format_and_row_groups_leave_no_trace(store: DatasetStore, tmp_path:
     )
     frame.to_csv(tmp_path / "f.csv", index=False)
     frame.to_csv(tmp_path / "f.tsv", index=False, sep="\t", encoding="utf-16")
-    frame.to_json(tmp_path / "f.jsonl", orient="records", lines=True, date_format="iso",
-                  double_precision=15)
+    frame.to_json(
+        tmp_path / "f.jsonl", orient="records", lines=True, date_format="iso", double_precision=15
+    )
     frame.to_parquet(tmp_path / "f.parquet", row_group_size=7)
     digests = {store.add(p, name=p.stem)[0].sha256 for p in sorted(tmp_path.glob("f.*"))}
     version = store.get("f")
@@ -237,7 +242,9 @@ def test_the_format_and_row_groups_leave_no_trace(store: DatasetStore, tmp_path:
     assert content_hash(pq.read_table(store.path(version.sha256))) == version.sha256
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(
         st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8),

@@ -1,6 +1,5 @@
 """JSON lines: one object a line, its keys in any order, absent keys missing."""
 
-import re
 from pathlib import Path
 
 import duckdb
@@ -11,6 +10,7 @@ from pellucid.datasets.readers.source import MISSING, Form, Source, SourceColumn
 from pellucid.errors import InvalidData
 
 _MIN_OBJECT = 2**24
+_EXAMPLE = 'Write one object a line: {"age": 41, "job": "nurse"}.'
 
 
 def open_json_lines(
@@ -25,16 +25,20 @@ def open_json_lines(
     size = max(_MIN_OBJECT, 2 * max_cell_bytes)
     objects = (
         f"read_json_objects({literal(str(text))}, format='newline_delimited', "
-        f"maximum_object_size={size})"
+        f"maximum_object_size={size}, ignore_errors=true)"  # NULL for a line that is no JSON
     )
     try:
         _check_objects(engine, objects, file)
-        names = _keys(engine, objects)
+        names = _keys(engine, objects, file)
         check_names(names, file)
         relation = _values(objects, names)
         forms = _forms(engine, relation, names, file)
     except duckdb.InvalidInputException as error:
-        raise _malformed(error, file, max_cell_bytes) from error
+        raise InvalidData(
+            f"A line holds a value of more than {max_cell_bytes:,} bytes.",
+            where={"file": file},
+            remedy="Shorten it, or raise PELLUCID_MAX_CELL_BYTES.",
+        ) from error
     columns = ", ".join(f"{_text(i, form)} AS c{i}" for i, form in enumerate(forms))
     return Source(
         file,
@@ -47,22 +51,29 @@ def _check_objects(engine: duckdb.DuckDBPyConnection, objects: str, file: str) -
     found = first_row(
         engine,
         "SELECT row, left(json, 80) FROM (SELECT row_number() OVER () AS row, json "
-        f"FROM {objects}) WHERE json_type(json) <> 'OBJECT' LIMIT 1",
+        f"FROM {objects}) WHERE json IS NULL OR json_type(json) <> 'OBJECT' LIMIT 1",
     )
     if found is not None:
+        row, text = found
         raise InvalidData(
-            f"The line is not an object: {found[1]}",
-            where={"file": file, "row": found[0]},
-            remedy='Write one object a line: {"age": 41, "job": "nurse"}.',
+            f"The line is not an object: {text}" if text else "The line is not valid JSON.",
+            where={"file": file, "row": row},
+            remedy=_EXAMPLE,
         )
 
 
-def _keys(engine: duckdb.DuckDBPyConnection, objects: str) -> list[str]:
+def _keys(engine: duckdb.DuckDBPyConnection, objects: str, file: str) -> list[str]:
     found = engine.execute(
         "SELECT key FROM (SELECT row, unnest(keys) AS key, unnest(range(len(keys))) AS position "
         "FROM (SELECT row_number() OVER () AS row, json_keys(json) AS keys "
         f"FROM {objects})) GROUP BY key ORDER BY min(row), min(position)"
     ).fetchall()
+    if not found:
+        raise InvalidData(
+            "The objects have no keys: there are no columns.",
+            where={"file": file},
+            remedy=_EXAMPLE,
+        )
     return [key for (key,) in found]
 
 
@@ -110,21 +121,3 @@ def _text(index: int, form: Form) -> str:
         return text
     words = ", ".join(map(literal, MISSING))
     return f"CASE WHEN {text} NOT IN ({words}) THEN {text} END"
-
-
-def _malformed(error: duckdb.Error, file: str, max_cell_bytes: int) -> InvalidData:
-    message = str(error)
-    line = re.search(r"in line (\d+)", message)
-    where: dict[str, object] = {"file": file} | ({"row": int(line[1])} if line else {})
-    if "maximum_object_size" in message:
-        return InvalidData(
-            f"A line holds a value of more than {max_cell_bytes:,} bytes.",
-            where=where,
-            remedy="Shorten it, or raise PELLUCID_MAX_CELL_BYTES.",
-        )
-    reason = message.split(":")[-1].strip()
-    return InvalidData(
-        f"The line is not valid JSON: {reason}",
-        where=where,
-        remedy='Write one object a line: {"age": 41, "job": "nurse"}.',
-    )
