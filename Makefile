@@ -9,10 +9,11 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 SECRETS ?= secrets
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed$(addprefix -,$(notdir $(TORCH_INDEX)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo up test test-all check bench gpu-check migrate reference secrets clean
+.PHONY: setup demo up test test-slow test-all check bench gpu-check migrate reference secrets clean
 
 setup: $(STAMP)
 
@@ -33,10 +34,12 @@ up: setup
 	$(BIN)/pellucid up
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow and not gpu'
+	$(PYTEST) -m 'not slow and not gpu'
 
-test-all: setup
-	$(BIN)/python -m pytest -m 'not gpu' --timeout 1800
+test-slow: setup
+	$(PYTEST) -m 'slow and not gpu' --timeout 1800
+
+test-all: test test-slow
 
 check: setup
 	$(BIN)/ruff format --check .

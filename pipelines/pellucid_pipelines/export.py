@@ -94,8 +94,9 @@ def measure_parity(
     """
     raw = _with_holes(raw_inputs(table, preprocessing.inputs), preprocessing.inputs)
     core = _Core(network, preprocessing, target)
+    columns = preprocessing.encode(pa.table(raw))
     with torch.no_grad():
-        prediction = core(*_matrices(preprocessing, preprocessing.encode(pa.table(raw)))).numpy()
+        prediction = core(*preprocessing.stack(columns)).numpy()
     expected = _named(prediction, target)
     given = run_onnx(directory / MODEL, raw)
     compared = "value" if target.task == "regression" else "probabilities"
@@ -107,7 +108,7 @@ def measure_parity(
             where={"file": MODEL},
             remedy="Please report it, with the plan.",
         )
-    arrays = {f"input:{name}": values for name, values in raw.items()}
+    arrays = {f"input:{name}": _storable(values) for name, values in raw.items()}
     arrays |= {f"output:{name}": values for name, values in expected.items()}
     with (directory / PARITY).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -121,11 +122,12 @@ def run_onnx(path: Path, feed: Mapping[str, np.ndarray]) -> Arrays:
     """
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name.rstrip("_") for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, dict(feed)), strict=True))
+    tensors = {name: _loaded(values) for name, values in feed.items()}
+    return dict(zip(names, session.run(None, tensors), strict=True))
 
 
 def raw_inputs(table: pa.Table, inputs: tuple[Input, ...]) -> Arrays:
-    """A table's columns as a model takes them: (N,) float64, or unicode strings.
+    """A table's columns as a model takes them: (N,) float64, or strings as objects.
 
     A text longer than every known category is cut to where it is still longer: an unknown one.
     """
@@ -140,7 +142,7 @@ def raw_inputs(table: pa.Table, inputs: tuple[Input, ...]) -> Arrays:
 def _strings(column: pa.ChunkedArray, each: Input) -> np.ndarray:
     longest = max(map(len, each.categories), default=0)
     texts = texts_of(column).to_pylist()
-    return np.array([text[: longest + 1] for text in texts], dtype=np.str_)
+    return np.array([text[: longest + 1] for text in texts], dtype=object)
 
 
 def _with_holes(raw: Arrays, inputs: tuple[Input, ...]) -> Arrays:
@@ -152,22 +154,18 @@ def _with_holes(raw: Arrays, inputs: tuple[Input, ...]) -> Arrays:
     for i, each in enumerate(inputs):
         rows[each.name][count + i] = "" if each in texts else np.nan
     for i, each in enumerate(texts, start=count + len(inputs)):
-        unknown = max(each.categories, key=len, default="") + "?"
-        values = rows[each.name].astype(f"<U{max(len(unknown), 1)}")
-        values[i] = unknown
-        rows[each.name] = values
-    return rows
+        rows[each.name][i] = max(each.categories, key=len, default="") + "?"
+    return {name: _loaded(_storable(values)) for name, values in rows.items()}
 
 
-def _matrices(
-    preprocessing: Preprocessing, columns: Mapping[str, Tensor]
-) -> tuple[Tensor | None, Tensor | None]:
-    numbers = [columns[name] for name in preprocessing.numbers]
-    codes = [columns[name] for name in preprocessing.texts]
-    return (
-        torch.stack(numbers, dim=1) if numbers else None,
-        torch.stack(codes, dim=1) if codes else None,
-    )
+def _storable(values: np.ndarray) -> np.ndarray:
+    """Strings as numpy's own, which a file holds without pickling."""
+    return values.astype(np.str_) if values.dtype == object else values
+
+
+def _loaded(values: np.ndarray) -> np.ndarray:
+    """Strings as objects: what reads numpy's own ends them at their first NUL character."""
+    return values.astype(object) if values.dtype.kind == "U" else values
 
 
 def _named(prediction: np.ndarray, target: Target) -> Arrays:

@@ -149,11 +149,15 @@ class Preprocessing(nn.Module):
 
     def forward(self, columns: dict[str, Tensor]) -> Tensor:
         """Encoded columns, each (N,), to (N, width) float32; finite for any input."""
+        return self.dense(*self.stack(columns))
+
+    def stack(self, columns: dict[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """Encoded columns, each (N,), to the matrices that `dense` takes; None for no columns."""
         numbers = [columns[name] for name in self.numbers]
-        texts = [columns[name] for name in self.texts]
-        return self.dense(
+        codes = [columns[name] for name in self.texts]
+        return (
             torch.stack(numbers, dim=1) if numbers else None,
-            torch.stack(texts, dim=1) if texts else None,
+            torch.stack(codes, dim=1) if codes else None,
         )
 
     def dense(self, numbers: Tensor | None, codes: Tensor | None) -> Tensor:

@@ -39,6 +39,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def credit(directory: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     table, roles = synthetic.credit(2000, seed=3)
+    # a column may be called what the model calls its output
+    table = table.rename_columns({"purpose": "label"})
     path = directory / "credit.csv"
     pa.csv.write_csv(table, path)
     return path, {"roles": roles}, {}

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from torch import nn
 
 from pellucid import plan
-from pellucid_pipelines import architectures
+from pellucid_pipelines import architectures, attribution
 from pellucid_pipelines.explain import explain, write_table
 from pellucid_pipelines.preprocessing import Preprocessing
 from pellucid_pipelines.shap_figures import shap_figures
@@ -70,11 +70,13 @@ def test_deep_has_the_closed_form_of_a_linear_network():
     assert found.values.shape == (120, 3, 1)
 
 
-def test_grouping_rows_changes_nothing_about_deep():
+def test_grouping_rows_changes_nothing_about_deep(monkeypatch):
     table, targets = mixed()
+    table, targets = table.slice(0, 40), {name: c.slice(0, 40) for name, c in targets.items()}
     preprocessing, target = fitted(table, targets["three"])
     network = network_of(preprocessing, target, norm="batch")
-    spec = plan.Explanation(method="deep", background=120, rows=120)
+    monkeypatch.setattr(attribution, "_GROUP_BYTES", 2**14)  # 40 rows in several groups
+    spec = plan.Explanation(method="deep", background=40, rows=40)
     found = explain(network, preprocessing, target, table, table, spec, 0)
     model = network.double().eval().requires_grad_(False)
     dense = preprocessing(preprocessing.encode(table)).double()

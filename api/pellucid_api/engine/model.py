@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import onnxruntime
 
-from pellucid.bundle import PARITY, Bundle
+from pellucid.bundle import PARITY, Bundle, parity_error
 from pellucid.errors import DeviceUnavailable, InvalidData
 from pellucid_api.engine.values import Values
 
@@ -51,15 +51,18 @@ class Model:
             )
 
     def run(self, feed: Mapping[str, Values]) -> dict[str, Values]:
-        """Every output, by name, for arrays of shape (rows,), one per input."""
+        """Every output, by name, for arrays of shape (rows,), one per input.
+
+        Outputs are taken by position: in the graph, an input of the same name has the name.
+        """
         names = [output.name for output in self.manifest.outputs]
-        return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
+        return dict(zip(names, self._session.run(None, dict(feed)), strict=True))
 
     def verify(self) -> float:
         """Run the bundle's parity rows, which also warms the session.
 
         Returns:
-            The largest difference to what PyTorch gave, relative where values exceed 1.
+            The largest difference to what PyTorch gave, as `bundle.parity_error` measures it.
 
         Raises:
             InvalidData: the difference exceeds the manifest's tolerance, or a label differs
@@ -73,7 +76,7 @@ class Model:
         tolerance = self.manifest.parity.tolerance
         worst = max(
             (
-                _difference(outputs[name], value)
+                parity_error(outputs[name], value)
                 for name, value in expected.items()
                 if value.dtype.kind == "f"
             ),
@@ -89,6 +92,8 @@ class Model:
         try:
             with np.load(self.bundle.root / PARITY, allow_pickle=False) as arrays:
                 feed = {each.name: arrays[f"input:{each.name}"] for each in self.manifest.inputs}
+                # ONNX Runtime cuts NumPy's own strings at a NUL character
+                feed = {k: v.astype(object) if v.dtype.kind == "U" else v for k, v in feed.items()}
                 expected = {o.name: arrays[f"output:{o.name}"] for o in self.manifest.outputs}
         except (OSError, KeyError, ValueError) as error:
             raise self._refusal(f"The parity rows cannot be read: {error}.") from error
@@ -177,12 +182,6 @@ def _identity() -> bytes:
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "probe", *zip(ends))
     opset = [helper.make_opsetid("", 17)]
     return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
-
-
-def _difference(given: Values, expected: Values) -> float:
-    if given.shape != expected.shape:
-        return float("inf")
-    return float(np.max(np.abs(given - expected) / np.maximum(1, np.abs(expected)), initial=0.0))
 
 
 def _same_labels(

@@ -28,13 +28,11 @@ def infer(
     """How each column is to be read, every value checked.
 
     Raises:
-        InvalidData: a value does not fit its column's type, is infinite, or is too large; a row
-            is ragged; or there are no rows. The error names the first such row.
+        InvalidData: a value does not fit its column's type, is infinite, or is too large. The
+            error names the first such row.
     """
     texts = [i for i, column in enumerate(source.columns) if _is_text(column)]
     tallies = dict.fromkeys(texts, Tally()) | tally(engine, source, texts)
-    if source.check is not None:
-        source.check(engine)
     check_lengths(
         engine, source, [i for i in texts if tallies[i].longest > max_cell_bytes], max_cell_bytes
     )

@@ -54,12 +54,15 @@ def ingest(
         InvalidData: the content cannot be taken; the error names the row and column.
         StorageFull: no space was left.
     """
-    with storage_errors(file), connection(scratch / "spill") as engine:
+    with connection(scratch / "spill") as engine:
         opened = open_source(engine, source, file, scratch=scratch, max_cell_bytes=max_cell_bytes)
-        names = [column.name for column in opened.columns]
-        check_columns(types, names, file, "types")
-        conversions = infer(engine, opened, types, max_cell_bytes)
-        sha256, rows = _write(engine, opened, conversions, target)
+        check_columns(types, [column.name for column in opened.columns], file, "types")
+        try:
+            with storage_errors(file):
+                conversions = infer(engine, opened, types, max_cell_bytes)
+                sha256, rows = _write(engine, opened, conversions, target)
+        except duckdb.Error as error:
+            raise opened.explain(engine, error) from error
     if not rows:
         raise InvalidData(
             "The file has a header but no rows.",

@@ -27,7 +27,7 @@ def split_rows(table: pa.Table, split: Split, *, target: str, task: str, seed: i
     """Split a table's rows; the same arguments give the same parts.
 
     Every part has a row, and the training part every class. Random and stratified: at random
-    (within each class, or each fifth of a regression target, up to one row). Time: no row is
+    (within each class, or each fifth of a regression target, to a row or two). Time: no row is
     earlier than a row of the part before it; rows of the same time stay together. Group: no group
     is in two parts; sizes are as near to the shares as the groups allow.
 

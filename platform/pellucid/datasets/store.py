@@ -166,30 +166,32 @@ class DatasetStore:
         return Page(items=[_dataset(row) for row in rows[:limit]], next_cursor=following)
 
     def _record(self, row: DatasetRow, *, any_roles: bool) -> tuple[Dataset, bool]:
-        """The version of this content under this name: the one that is there, or the next."""
-        for attempt in range(_ATTEMPTS):
+        """The version of this content under this name: the one that is there, or the next.
+
+        Where writers do not queue up, two may go for the same number; the second starts over.
+        The number is read before the contents: whoever misses a version that another is adding
+        has then also missed its number, and will collide with it.
+        """
+        values = {key: getattr(row, key) for key in _COLUMNS}
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self._database.transaction() as session:
-                    known = session.scalars(
-                        select(DatasetRow)
-                        .where(DatasetRow.name == row.name, DatasetRow.sha256 == row.sha256)
-                        .order_by(DatasetRow.version.desc())
-                    ).all()
-                    for other in known:
+                    of_name = select(DatasetRow).where(DatasetRow.name == row.name)
+                    newest = session.scalars(
+                        of_name.order_by(DatasetRow.version.desc()).limit(1)
+                    ).first()
+                    known = of_name.where(DatasetRow.sha256 == row.sha256)
+                    for other in session.scalars(known.order_by(DatasetRow.version.desc())):
                         if any_roles or other.data_schema == row.data_schema:
                             return _dataset(other), False
-                    newest = session.scalar(
-                        select(func.max(DatasetRow.version)).where(DatasetRow.name == row.name)
-                    )
-                    values = {key: getattr(row, key) for key in _COLUMNS}
-                    added = DatasetRow(**values, version=(newest or 0) + 1)
+                    added = DatasetRow(**values, version=newest.version + 1 if newest else 1)
                     session.add(added)
                     session.flush()
                     return _dataset(added), True
-            except IntegrityError:  # another process took the number in between
-                if attempt == _ATTEMPTS - 1:
+            except IntegrityError:
+                if attempt == _ATTEMPTS:
                     raise
-        raise AssertionError("unreachable")
+        raise AssertionError("the last attempt returns or raises")
 
 
 _COLUMNS = ("name", "sha256", "rows", "bytes", "data_schema", "source", "parent")

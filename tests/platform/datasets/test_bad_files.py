@@ -49,6 +49,7 @@ def nothing_is_kept(home: Path, store: DatasetStore) -> Iterator[None]:
         ('a,b\n1,"x\n2,y\n3,z\n', {"row": 1, "column": "b"}, "quote"),
         (f"a,b\n1,2\n3,{MEGABYTES}\n", {"row": 2, "column": "b"}, "1,048,576 bytes"),
         (f"a,b\n1,2\n3,{MEGABYTES}{MEGABYTES}\n", {"row": 2}, "1,048,576 bytes"),
+        (f"a,b\n1,2\n3,{MEGABYTES * 5}\n4,5\n", {}, "far too large"),
         (f"age\n{NUMBERS}forty\n7\n", {"row": 21, "column": "age"}, "'forty' is not a number"),
         (f"age\n{NUMBERS}inf\n", {"row": 21, "column": "age"}, "'inf' is infinite"),
         (f"age\n{NUMBERS}1e400\n", {"row": 21, "column": "age"}, "'1e400' is infinite"),
@@ -106,7 +107,7 @@ def test_json_lines(add: Add, content: str, where: dict[str, Any], says: str) ->
 
 def parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    pq.write_table(table, sink, compression="zstd")
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
@@ -136,6 +137,13 @@ def test_parquet(add: Add, table: pa.Table, where: dict[str, Any], says: str) ->
 def test_a_parquet_file_cut_off(add: Add, keep: int) -> None:
     with pytest.raises(InvalidData, match="not a whole Parquet file"):
         add(parquet(pa.table({"a": list(range(100))}))[:keep], "t.parquet")
+
+
+def test_a_damaged_parquet_page(add: Add) -> None:
+    content = bytearray(parquet(pa.table({"a": [f"word {i}" for i in range(50_000)]})))
+    content[500:20_000] = b"\xff" * 19_500
+    with pytest.raises(InvalidData, match="cannot be read"):
+        add(bytes(content), "t.parquet")
 
 
 @pytest.mark.parametrize(

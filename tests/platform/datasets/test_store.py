@@ -1,8 +1,9 @@
 """Versions: numbered by name, shared by content, published whole, listed by cursor."""
 
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -165,14 +166,26 @@ def test_the_same_content_at_once_from_threads(
     database.close()
 
 
+REGISTER = """
+import json, sys
+from pathlib import Path
+from pellucid.datasets.store import DatasetStore
+from pellucid.db.session import Database
+
+home, url, source = sys.argv[1:]
+version, new = DatasetStore(Path(home), Database(url)).add(Path(source), name="people")
+print(json.dumps([version.sha256, version.version, new]))
+"""
+
+
 def test_the_same_content_at_once_from_processes(
     home: Path, store: DatasetStore, tmp_path: Path
 ) -> None:
     source = tmp_path / "people.csv"
     source.write_text("a,b\n" + "".join(f"{i},x{i}\n" for i in range(5000)))
-    url = f"sqlite:///{home / 'pellucid.db'}"
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        results = pool.starmap(register, [(home, url, source, n) for n in range(3)])
+    command = [sys.executable, "-c", REGISTER, home, f"sqlite:///{home / 'pellucid.db'}", source]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+    results = [json.loads(child.communicate(timeout=120)[0]) for child in children]
     (digest,) = {sha for sha, _, _ in results}
     assert sorted(new for _, _, new in results) == [False, False, True]
     assert [d.version for d in store.list().items] == [1]

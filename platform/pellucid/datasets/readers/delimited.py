@@ -8,11 +8,19 @@ import duckdb
 
 from pellucid.datasets.encodings import as_utf8
 from pellucid.datasets.engine import first_row, literal
-from pellucid.datasets.readers.source import MISSING, Form, Source, SourceColumn, check_names
+from pellucid.datasets.readers.source import (
+    MISSING,
+    Form,
+    Source,
+    SourceColumn,
+    check_names,
+    unreadable,
+)
 from pellucid.errors import InvalidData
 
 _MIN_LINE = 2**24  # room for a row with an oversized cell, so that its column can be named
 _HEADER_CHARACTERS = 2**22
+_SNIFFED_BYTES = 2**20
 
 
 class Dialect(NamedTuple):
@@ -32,34 +40,44 @@ def open_delimited(
         InvalidData: the file is not text, has no rows, or its header is wrong.
     """
     text = as_utf8(path, scratch / "text.csv", file)
-    line = max(_MIN_LINE, 2 * max_cell_bytes)
-    size = f"max_line_size={line}, buffer_size={2 * line}"
-    dialect = _sniff(engine, text, size)
+    dialect = _sniff(engine, _head(text, scratch / "head.csv"))
     names = [name.strip() for name in _header(text, dialect)]
     check_names(names, file)
+    line = max(_MIN_LINE, 2 * max_cell_bytes)
     columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(names)))
     missing = ", ".join(literal(space + word) for word in MISSING for space in ("", " "))
-    relation = (
-        f"read_csv({literal(str(text))}, auto_detect=false, header=true, "
+    options = (
+        f"{literal(str(text))}, auto_detect=false, header=true, new_line='\\n', "
         f"delim={literal(dialect.delimiter)}, quote={literal(dialect.quote)}, "
         f"escape={literal(dialect.escape)}, columns={{{columns}}}, nullstr=[{missing}], "
-        f"new_line='\\n', {size}, store_rejects=true, rejects_limit=1)"
+        f"max_line_size={line}, buffer_size={2 * line}"
     )
 
-    def check(engine: duckdb.DuckDBPyConnection) -> None:
-        _check_rejects(engine, file, names, max_cell_bytes)
+    def explain(engine: duckdb.DuckDBPyConnection, error: duckdb.Error) -> InvalidData:
+        return _explain(engine, options, file, names, max_cell_bytes) or unreadable(file, error)
 
-    return Source(file, relation, tuple(SourceColumn(name, Form.TEXT) for name in names), check)
+    fields = tuple(SourceColumn(name, Form.TEXT) for name in names)
+    return Source(file, f"read_csv({options})", fields, explain)
 
 
-def _sniff(engine: duckdb.DuckDBPyConnection, text: Path, size: str) -> Dialect:
+def _head(text: Path, target: Path) -> Path:
+    """The first whole lines, to sniff: an oversized cell further down must not hold it up."""
+    with text.open("rb") as stream:
+        head = stream.read(_SNIFFED_BYTES)
+    if len(head) < _SNIFFED_BYTES:
+        return text
+    target.write_bytes(head[: head.rfind(b"\n") + 1] or head)
+    return target
+
+
+def _sniff(engine: duckdb.DuckDBPyConnection, text: Path) -> Dialect:
     """The delimiter that a lenient look finds; the quotes and escapes that a strict one does."""
 
     def look(options: str) -> tuple[str, str, str]:
         row = first_row(
             engine,
             "SELECT Delimiter, Quote, Escape FROM sniff_csv("
-            f"{literal(str(text))}, header=true, all_varchar=true, {size}, {options})",
+            f"{literal(str(text))}, header=true, all_varchar=true, {options})",
         )
         assert row is not None
         return row
@@ -88,33 +106,40 @@ def _header(text: Path, dialect: Dialect) -> list[str]:
         return next((row for row in reader if row), [""])
 
 
-def _check_rejects(
-    engine: duckdb.DuckDBPyConnection, file: str, names: list[str], max_cell_bytes: int
-) -> None:
-    """Raise for the first row that DuckDB could not take, from its table of rejected rows."""
+def _explain(
+    engine: duckdb.DuckDBPyConnection,
+    options: str,
+    file: str,
+    names: list[str],
+    max_cell_bytes: int,
+) -> InvalidData | None:
+    """The first row that DuckDB cannot take, from its table of rejected rows."""
+    engine.execute(
+        f"SELECT count(*) FROM read_csv({options}, store_rejects=true, rejects_limit=1)"
+    ).fetchall()
     rejected = first_row(
         engine,
         "SELECT line, column_idx, error_type, error_message FROM reject_errors ORDER BY line",
     )
     if rejected is None:
-        return
+        return None
     line, index, kind, message = rejected
     where = {"file": file, "row": line - 1}
     if kind == "LINE SIZE OVER MAXIMUM":
-        raise InvalidData(
+        return InvalidData(
             f"The row holds a cell of more than {max_cell_bytes:,} bytes.",
             where=where,
             remedy="Shorten it, close an open quote, or raise PELLUCID_MAX_CELL_BYTES.",
         )
     if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
-        raise InvalidData(
+        return InvalidData(
             f"The row has fewer or more cells than the header's {len(names)}: {message}",
             where=where,
             remedy="Give every row as many cells as the header; quote cells with the delimiter.",
         )
     if index and index <= len(names):
         where["column"] = names[index - 1]
-    raise InvalidData(
+    return InvalidData(
         f"The row cannot be read: {message}",
         where=where,
         remedy='Close every quote, and double the quotes inside a quoted cell: "say ""hi""".',

@@ -6,7 +6,14 @@ import duckdb
 
 from pellucid.datasets.encodings import as_utf8
 from pellucid.datasets.engine import first_row, literal
-from pellucid.datasets.readers.source import MISSING, Form, Source, SourceColumn, check_names
+from pellucid.datasets.readers.source import (
+    MISSING,
+    Form,
+    Source,
+    SourceColumn,
+    check_names,
+    unreadable,
+)
 from pellucid.errors import InvalidData
 
 _MIN_OBJECT = 2**24
@@ -44,6 +51,7 @@ def open_json_lines(
         file,
         f"(SELECT {columns} FROM {relation})",
         tuple(SourceColumn(name, form) for name, form in zip(names, forms, strict=True)),
+        lambda _, error: unreadable(file, error),
     )
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pellucid.datasets.engine import literal
-from pellucid.datasets.readers.source import Form, Source, SourceColumn, check_names
+from pellucid.datasets.readers.source import Form, Source, SourceColumn, check_names, unreadable
 from pellucid.errors import InvalidData
 from pellucid.schema import StorageType
 
@@ -34,7 +34,8 @@ def open_parquet(path: Path, file: str) -> Source:
     aliases = ", ".join(f"c{index}" for index in range(len(columns)))
     table = f"(SELECT * FROM read_parquet({literal(str(path))}, hive_partitioning=false))"
     cells = ", ".join(_cell(f"c{i}", column.storage) for i, column in enumerate(columns))
-    return Source(file, f"(SELECT {cells} FROM {table} AS t({aliases}))", columns)
+    relation = f"(SELECT {cells} FROM {table} AS t({aliases}))"
+    return Source(file, relation, columns, lambda _, error: unreadable(file, error))
 
 
 def _cell(name: str, storage: StorageType) -> str:

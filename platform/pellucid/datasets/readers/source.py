@@ -36,13 +36,22 @@ class Source:
     `relation` is SQL for a table expression with the columns c0, c1, ...: of type VARCHAR (forms
     text and string), or of a DuckDB type that casts to the column's storage type. Missing values
     are NULL; in the form text, the words in `MISSING` are missing values.
-    `check`, where there is one, raises `InvalidData` for faults that show after a full read.
+    `explain` says what it was in the file that DuckDB could not read.
     """
 
     file: str
     relation: str
     columns: tuple[SourceColumn, ...]
-    check: Callable[[duckdb.DuckDBPyConnection], None] | None = None
+    explain: Callable[[duckdb.DuckDBPyConnection, duckdb.Error], InvalidData]
+
+
+def unreadable(file: str, error: duckdb.Error) -> InvalidData:
+    """The error for a file that DuckDB cannot read, in its first words."""
+    return InvalidData(
+        f"The file cannot be read: {str(error).splitlines()[0]}",
+        where={"file": file},
+        remedy="It may be damaged, or hold a cell that is far too large: write it again.",
+    )
 
 
 def check_names(names: list[str], file: str) -> None:
@@ -51,6 +60,7 @@ def check_names(names: list[str], file: str) -> None:
     Raises:
         InvalidData: a name is empty or comes twice.
     """
+    seen: set[str] = set()
     for position, name in enumerate(names, start=1):
         where = {"file": file, "row": "header", "column": position}
         if not name.strip():
@@ -59,9 +69,10 @@ def check_names(names: list[str], file: str) -> None:
                 where=where,
                 remedy="Name every column in the header; remove a delimiter at the line's end.",
             )
-        if name in names[: position - 1]:
+        if name in seen:
             raise InvalidData(
                 f"The column name {name!r} comes twice.",
                 where=where,
                 remedy="Give every column a name of its own.",
             )
+        seen.add(name)

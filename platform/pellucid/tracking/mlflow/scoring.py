@@ -24,7 +24,8 @@ class RowModel:
     def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One row of answers for each row of `data`."""
         feed = {entry["name"]: _tensor(data, entry) for entry in self._manifest["inputs"]}
-        answers = dict(self._session.predict(feed))
+        names = [entry["name"] for entry in self._manifest["outputs"]]  # the graph may rename one
+        answers = dict(zip(names, self._session.predict(feed).values(), strict=True))
         probabilities = answers.pop("probabilities", None)
         if probabilities is not None:
             for index, name in enumerate(self._manifest["classes"]):
