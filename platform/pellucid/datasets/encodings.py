@@ -48,6 +48,29 @@ def as_utf8(source: Path, target: Path, file: str) -> Path:
     return target
 
 
+def check_lines(text: Path, limit: int, file: str) -> None:
+    """No line may be longer than `limit` bytes, which is at least a chunk of reading.
+
+    DuckDB 2.0 leaves out a last line that is longer than its buffer, and does not say so.
+
+    Raises:
+        InvalidData: a line is; the error names the first.
+    """
+    length, number = 0, 1
+    for chunk in _chunks(text):
+        end = chunk.find(b"\n")
+        length += len(chunk) if end < 0 else end
+        if length > limit:
+            raise InvalidData(
+                f"The line has more than {limit:,} bytes.",
+                where={"file": file, "line": number},
+                remedy="Shorten its cells.",
+            )
+        if end >= 0:
+            length = len(chunk) - chunk.rfind(b"\n") - 1
+            number += chunk.count(b"\n")
+
+
 def _detect(source: Path, file: str) -> str | None:
     """The encoding to convert from; None for UTF-8 that needs no conversion."""
     with source.open("rb") as stream:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from pellucid.datasets.encodings import as_utf8
+from pellucid.datasets.encodings import as_utf8, check_lines
 from pellucid.datasets.engine import first_row, literal
 from pellucid.datasets.readers.source import (
     MISSING,
@@ -40,10 +40,11 @@ def open_delimited(
         InvalidData: the file is not text, has no rows, or its header is wrong.
     """
     text = as_utf8(path, scratch / "text.csv", file)
+    line = max(_MIN_LINE, 2 * max_cell_bytes)
+    check_lines(text, line, file)
     dialect = _sniff(engine, _head(text, scratch / "head.csv"))
     names = [name.strip() for name in _header(text, dialect)]
     check_names(names, file)
-    line = max(_MIN_LINE, 2 * max_cell_bytes)
     columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(names)))
     missing = ", ".join(literal(space + word) for word in MISSING for space in ("", " "))
     options = (
@@ -54,7 +55,7 @@ def open_delimited(
     )
 
     def explain(engine: duckdb.DuckDBPyConnection, error: duckdb.Error) -> InvalidData:
-        return _explain(engine, options, file, names, max_cell_bytes) or unreadable(file, error)
+        return _explain(engine, options, file, names, line) or unreadable(file, error)
 
     fields = tuple(SourceColumn(name, Form.TEXT) for name in names)
     return Source(file, f"read_csv({options})", fields, explain)
@@ -111,7 +112,7 @@ def _explain(
     options: str,
     file: str,
     names: list[str],
-    max_cell_bytes: int,
+    line_bytes: int,
 ) -> InvalidData | None:
     """The first row that DuckDB cannot take, from its table of rejected rows."""
     engine.execute(
@@ -127,9 +128,9 @@ def _explain(
     where = {"file": file, "row": line - 1}
     if kind == "LINE SIZE OVER MAXIMUM":
         return InvalidData(
-            f"The row holds a cell of more than {max_cell_bytes:,} bytes.",
+            f"The row has more than {line_bytes:,} bytes.",
             where=where,
-            remedy="Shorten it, close an open quote, or raise PELLUCID_MAX_CELL_BYTES.",
+            remedy="Shorten its cells, or close an open quote.",
         )
     if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
         return InvalidData(

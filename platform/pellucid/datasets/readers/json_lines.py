@@ -4,7 +4,7 @@ from pathlib import Path
 
 import duckdb
 
-from pellucid.datasets.encodings import as_utf8
+from pellucid.datasets.encodings import as_utf8, check_lines
 from pellucid.datasets.engine import first_row, literal
 from pellucid.datasets.readers.source import (
     MISSING,
@@ -30,22 +30,16 @@ def open_json_lines(
     """
     text = as_utf8(path, scratch / "text.jsonl", file)
     size = max(_MIN_OBJECT, 2 * max_cell_bytes)
+    check_lines(text, size, file)
     objects = (
         f"read_json_objects({literal(str(text))}, format='newline_delimited', "
         f"maximum_object_size={size}, ignore_errors=true)"  # NULL for a line that is no JSON
     )
-    try:
-        _check_objects(engine, objects, file)
-        names = _keys(engine, objects, file)
-        check_names(names, file)
-        relation = _values(objects, names)
-        forms = _forms(engine, relation, names, file)
-    except duckdb.InvalidInputException as error:
-        raise InvalidData(
-            f"A line holds a value of more than {max_cell_bytes:,} bytes.",
-            where={"file": file},
-            remedy="Shorten it, or raise PELLUCID_MAX_CELL_BYTES.",
-        ) from error
+    _check_objects(engine, objects, file)
+    names = _keys(engine, objects, file)
+    check_names(names, file)
+    relation = _values(objects, names)
+    forms = _forms(engine, relation, names, file)
     columns = ", ".join(f"{_text(i, form)} AS c{i}" for i, form in enumerate(forms))
     return Source(
         file,
