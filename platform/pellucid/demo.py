@@ -36,6 +36,7 @@ _METRICS = ("roc_auc", "accuracy", "balanced_accuracy", "brier", "ece")
 _GAP_METRIC = "recall"
 _REASONS = 4
 _AGREEMENT = 1e-4  # the served probability is a 32-bit float
+_ML = "?workflowType=machine_learning"  # the MLflow UI opens on its page for agents otherwise
 
 
 class Explanation(NamedTuple):
@@ -184,7 +185,7 @@ def _show_where_to_look(settings: Settings, workspace: Workspace, job: Job, say:
     say.title("Where to look: `make up` starts the same services and leaves them running")
     say.fact(f"API documentation  {url}/docs")
     say.fact(f"model card         {url}/v1/models/{NAME}/card?version={job.model_version}")
-    say.fact(f"the run            {mlflow}/#/runs/{job.run_id}")
-    say.fact(f"registered model   {mlflow}/#/models/{NAME}/versions/{job.model_version}")
+    say.fact(f"the run            {mlflow}/#/runs/{job.run_id}{_ML}")
+    say.fact(f"registered model   {mlflow}/#/models/{NAME}/versions/{job.model_version}{_ML}")
     say.fact(f"the ONNX bundle    {workspace.bundle}")
     say.fact(f"figures            {workspace.figures}")
