@@ -28,7 +28,8 @@ class Spelling(IntEnum):
 _INTEGER = r"\s*[+-]?\d+\s*"
 _WHOLE = r"\s*[+-]?\d+(\.0*)?\s*"  # what an override to int64 takes as well
 _NUMBER = r"(?i)\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*|\s*[+-]?inf(inity)?\s*"
-_TIME = r"([ T]\d{1,2}:\d{2}.*)?"
+_BOOLEAN = r"(?i)\s*(true|false)\s*"
+_TIME = r"([ T]\d{1,2}:\d{2}.*)?\s*"
 _ISO = r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}" + _TIME
 _OTHER_DATE = r"\s*(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})" + _TIME
 _TWELVE_HOURS = ("%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p")
@@ -36,13 +37,13 @@ _TRUE = ("true", "t", "yes", "y", "1")
 _FALSE = ("false", "f", "no", "n", "0")
 
 
-def spelling(text: str, number: str) -> str:
-    """A `Spelling` of the text; `number` is its cast to a double, which spares most patterns."""
+def spelling(text: str) -> str:
+    """A `Spelling` of the text, NULL for any other."""
     return (
-        f"CASE WHEN {number} IS NOT NULL AND {_matches(text, _INTEGER)} THEN {Spelling.INTEGER} "
-        f"WHEN {number} IS NOT NULL AND {_matches(text, _NUMBER)} "
-        f"THEN CASE WHEN isinf({number}) THEN {Spelling.INFINITE} ELSE {Spelling.FLOAT} END "
-        f"WHEN lower(trim({text})) IN ('true', 'false') THEN {Spelling.BOOLEAN} "
+        f"CASE WHEN {_matches(text, _INTEGER)} THEN {Spelling.INTEGER} "
+        f"WHEN {_matches(text, _NUMBER)} THEN CASE WHEN isinf(CAST({text} AS DOUBLE)) "
+        f"THEN {Spelling.INFINITE} ELSE {Spelling.FLOAT} END "
+        f"WHEN {_matches(text, _BOOLEAN)} THEN {Spelling.BOOLEAN} "
         f"WHEN {_matches(text, f'{_ISO}|{_OTHER_DATE}')} THEN {Spelling.DATE} END"
     )
 

@@ -14,7 +14,7 @@ from pellucid.datasets.engine import connection, storage_errors
 from pellucid.datasets.faults import Conversion
 from pellucid.datasets.inference import infer
 from pellucid.datasets.readers import open_source
-from pellucid.datasets.readers.source import Source
+from pellucid.datasets.readers.source import Source, unreadable
 from pellucid.errors import InvalidData
 from pellucid.schema import StorageType
 
@@ -55,7 +55,7 @@ def ingest(
         StorageFull: no space was left.
     """
     with connection(scratch / "spill") as engine:
-        opened = open_source(engine, source, file, scratch=scratch, max_cell_bytes=max_cell_bytes)
+        opened = _open(engine, source, file, scratch, max_cell_bytes)
         check_columns(types, [column.name for column in opened.columns], file, "types")
         try:
             with storage_errors(file):
@@ -70,6 +70,16 @@ def ingest(
             remedy="Send at least one row.",
         )
     return Ingested(sha256, rows, {c.name: c.type for c in conversions})
+
+
+def _open(
+    engine: duckdb.DuckDBPyConnection, path: Path, file: str, scratch: Path, max_cell_bytes: int
+) -> Source:
+    try:
+        with storage_errors(file):
+            return open_source(engine, path, file, scratch=scratch, max_cell_bytes=max_cell_bytes)
+    except duckdb.Error as error:
+        raise unreadable(file, error) from error
 
 
 def check_columns(given: Mapping[str, object], names: list[str], file: str, key: str) -> None:

@@ -59,10 +59,8 @@ def tally(
     rows = engine.execute(f"""
         WITH cells AS (
             SELECT unnest({columns}) AS i, unnest([{cells}]) AS c FROM {source.relation}
-        ), numbers AS (
-            SELECT i, c, TRY_CAST(c AS DOUBLE) AS n FROM cells
         ), spelt AS (
-            SELECT i, c, {sql.spelling("c", "n")} AS k FROM numbers
+            SELECT i, c, {sql.spelling("c")} AS k FROM cells
         ), dated AS (
             SELECT
                 i, c, k,

@@ -46,6 +46,8 @@ def nothing_is_kept(home: Path, store: DatasetStore) -> Iterator[None]:
         ("a,b,a\n1,2,3\n", {"row": "header", "column": 3}, "'a' comes twice"),
         ("a,,c\n1,2,3\n", {"row": "header", "column": 2}, "no name"),
         ("a,b,\n1,2,\n", {"row": "header", "column": 3}, "no name"),
+        (f"a,{MEGABYTES}\n1,2\n", {"row": "header"}, "header cannot be read"),
+        ("\n\na,b\n1,2\n", {"row": "header", "column": 1}, "no name"),
         ('a,b\n1,"x\n2,y\n3,z\n', {"row": 1, "column": "b"}, "quote"),
         (f"a,b\n1,2\n3,{MEGABYTES}\n", {"row": 2, "column": "b"}, "1,048,576 bytes"),
         (f"a,b\n1,2\n3,{MEGABYTES * 2}\n", {"line": 3}, "16,777,216 bytes"),

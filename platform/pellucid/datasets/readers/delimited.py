@@ -43,7 +43,7 @@ def open_delimited(
     line = max(_MIN_LINE, 2 * max_cell_bytes)
     check_lines(text, line, file)
     dialect = _sniff(engine, _head(text, scratch / "head.csv"))
-    names = [name.strip() for name in _header(text, dialect)]
+    names = _header(text, dialect, file)
     check_names(names, file)
     columns = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(names)))
     missing = ", ".join(literal(space + word) for word in MISSING for space in ("", " "))
@@ -95,7 +95,7 @@ def _sniff(engine: duckdb.DuckDBPyConnection, text: Path) -> Dialect:
     return Dialect(delimiter, quote, escape if escape in ("\\", quote) else quote)
 
 
-def _header(text: Path, dialect: Dialect) -> list[str]:
+def _header(text: Path, dialect: Dialect, file: str) -> list[str]:
     with text.open(encoding="utf-8", newline="") as lines:
         reader = csv.reader(
             iter(lambda: lines.readline(_HEADER_CHARACTERS), ""),
@@ -104,7 +104,14 @@ def _header(text: Path, dialect: Dialect) -> list[str]:
             doublequote=dialect.escape == dialect.quote,
             escapechar=None if dialect.escape == dialect.quote else dialect.escape,
         )
-        return next((row for row in reader if row), [""])
+        try:
+            return [name.strip() for name in next(reader)] or [""]
+        except csv.Error as error:
+            raise InvalidData(
+                f"The header cannot be read: {error}.",
+                where={"file": file, "row": "header"},
+                remedy="Begin the file with a row of short column names; close every quote.",
+            ) from error
 
 
 def _explain(
@@ -115,13 +122,16 @@ def _explain(
     line_bytes: int,
 ) -> InvalidData | None:
     """The first row that DuckDB cannot take, from its table of rejected rows."""
-    engine.execute(
-        f"SELECT count(*) FROM read_csv({options}, store_rejects=true, rejects_limit=1)"
-    ).fetchall()
-    rejected = first_row(
-        engine,
-        "SELECT line, column_idx, error_type, error_message FROM reject_errors ORDER BY line",
-    )
+    try:
+        engine.execute(
+            f"SELECT count(*) FROM read_csv({options}, store_rejects=true, rejects_limit=1)"
+        ).fetchall()
+        rejected = first_row(
+            engine,
+            "SELECT line, column_idx, error_type, error_message FROM reject_errors ORDER BY line",
+        )
+    except duckdb.Error:  # it cannot say more than it has said
+        return None
     if rejected is None:
         return None
     line, index, kind, message = rejected
