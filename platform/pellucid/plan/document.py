@@ -1,0 +1,97 @@
+"""The plan as a whole: read, checked, and described."""
+
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError
+
+from pellucid.errors import InvalidPlan
+from pellucid.plan.parts import (
+    AdamW,
+    Cosine,
+    Data,
+    Evaluation,
+    Explanation,
+    Gates,
+    Mlp,
+    Model,
+    Name,
+    Optimizer,
+    Part,
+    Preprocessing,
+    Schedule,
+    Split,
+    Training,
+)
+
+
+class Plan(Part):
+    """A training run, whole."""
+
+    name: Annotated[Name, Field(description="The registered model's name.")]
+    data: Data
+    target: Annotated[str | None, Field(description="Default: the column with role target.")] = None
+    task: Literal["auto", "classification", "regression"] = "auto"
+    positive_class: Annotated[
+        str | None, Field(description="Binary: which class is scored. Default: the last, sorted.")
+    ] = None
+    split: Split | None = Field(
+        default=None,
+        description="Default: time with a time column, else stratified (classification), random.",
+    )
+    preprocessing: Preprocessing = Preprocessing()
+    model: Model = Mlp()
+    optimizer: Optimizer = AdamW()
+    schedule: Schedule = Cosine()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    explanation: Explanation = Explanation()
+    gates: Gates = Gates()
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """The plan that a mapping describes.
+
+        Raises:
+            InvalidPlan: a key is unknown or a value not allowed; all of them are listed.
+        """
+        if not isinstance(value, dict):
+            raise InvalidPlan(f"A plan is a mapping, not {type(value).__name__}.")
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise _invalid(error) from error
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """The plan in a YAML or JSON text.
+
+        Raises:
+            InvalidPlan: the text is neither, or the plan is wrong.
+        """
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InvalidPlan(f"The plan is neither YAML nor JSON: {error}.") from error
+        return cls.parse(value)
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """The plan's JSON Schema (draft 2020-12), with every default."""
+        return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | cls.model_json_schema()
+
+
+def _invalid(error: ValidationError) -> InvalidPlan:
+    problems = []
+    for item in error.errors():
+        path = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            problems.append(f"{path}: unknown key")
+        else:
+            problems.append(f"{path}: {item['msg']} (got {item['input']!r:.80})")
+    paths = [".".join(str(part) for part in item["loc"]) for item in error.errors()]
+    return InvalidPlan(
+        "; ".join(problems) + ".",
+        where={"path": paths[0] if len(paths) == 1 else paths},
+        remedy="`pellucid train --schema` or GET /v1/schemas/plan lists every key and its values.",
+    )

@@ -1,0 +1,118 @@
+"""What of a plan depends on the data: target, task, split and roles."""
+
+from typing import Literal
+
+from pellucid.errors import InvalidPlan
+from pellucid.plan.document import Plan
+from pellucid.plan.parts import (
+    Gates,
+    GroupSplit,
+    RandomSplit,
+    Split,
+    StratifiedSplit,
+    TimeSplit,
+)
+from pellucid.schema import Kind, Role, Schema
+
+
+def resolve(plan: Plan, schema: Schema, classes: int | None = None) -> tuple[Plan, Schema]:
+    """The plan with every default that depends on the data, and the schema with final roles.
+
+    Args:
+        plan: as submitted.
+        schema: of the data version.
+        classes: distinct values of the target, where the profile knows them; decides `task: auto`
+            for an integer target (at most 20 distinct values is classification).
+
+    Raises:
+        InvalidPlan: a column is unknown, or has the wrong kind for what it is asked to do.
+    """
+    schema = schema.with_roles(plan.data.roles)
+    target = plan.target or _only_target(schema)
+    _require_column(schema, target, "target")
+    schema = schema.with_roles({target: Role.TARGET}, path="target")
+    schema = schema.with_roles(
+        {c.name: Role.IGNORE for c in schema.having(Role.TARGET) if c.name != target}
+    )
+    if not schema.having(Role.FEATURE):
+        raise InvalidPlan("No column is left as a feature.", where={"path": "data.roles"})
+    task = _task(plan, schema, target, classes)
+    _require_scores(plan.gates, task)
+    split = _split(plan, schema, task)
+    return plan.model_copy(update={"target": target, "task": task, "split": split}), schema
+
+
+def _only_target(schema: Schema) -> str:
+    targets = [column.name for column in schema.having(Role.TARGET)]
+    if len(targets) == 1:
+        return targets[0]
+    raise InvalidPlan(
+        "The plan names no target, and the data set "
+        + (f"has several: {', '.join(targets)}." if targets else "has no column with that role."),
+        where={"path": "target"},
+        remedy=f"Set `target` to one of: {', '.join(schema.names)}.",
+    )
+
+
+def _require_column(schema: Schema, name: str, path: str) -> None:
+    if name not in schema.names:
+        raise InvalidPlan(
+            f"There is no column {name!r}.",
+            where={"path": path},
+            remedy=f"The columns are: {', '.join(schema.names)}.",
+        )
+
+
+def _task(
+    plan: Plan, schema: Schema, target: str, classes: int | None
+) -> Literal["classification", "regression"]:
+    column = schema[target]
+    discrete = column.kind in (Kind.CATEGORICAL, Kind.BOOLEAN)
+    if column.kind is Kind.DATETIME:
+        raise InvalidPlan(f"The target {target!r} is a datetime.", where={"path": "target"})
+    if plan.task == "regression" and discrete:
+        raise InvalidPlan(
+            f"The target {target!r} is {column.kind}; regression needs numbers.",
+            where={"path": "task"},
+            remedy="Use `task: classification`, or register the column with a numeric type.",
+        )
+    if plan.task != "auto":
+        return plan.task
+    few = column.type == "int64" and classes is not None and classes <= 20
+    return "classification" if discrete or few else "regression"
+
+
+def _require_scores(gates: Gates, task: str) -> None:
+    from pellucid.analysis.scores import SCORES  # numpy: not for every start of the CLI
+
+    names = [name for name, score in SCORES.items() if score.task == task]
+    asked = [("gates.metric", gates.metric)] if gates.metric else []
+    asked += [(f"gates.at_least.{name}", name) for name in gates.at_least]
+    for path, name in asked:
+        if name not in names:
+            raise InvalidPlan(
+                f"There is no {task} score {name!r}.",
+                where={"path": path},
+                remedy=f"The scores are: {', '.join(names)}.",
+            )
+
+
+def _split(plan: Plan, schema: Schema, task: str) -> Split:
+    split = plan.split
+    if split is None:
+        if schema.having(Role.TIME):
+            split = TimeSplit()
+        else:
+            split = StratifiedSplit() if task == "classification" else RandomSplit()
+    if isinstance(split, TimeSplit | GroupSplit):
+        role = Role.TIME if isinstance(split, TimeSplit) else Role.ID
+        named = split.column or next((c.name for c in schema.having(role)), None)
+        if named is None:
+            raise InvalidPlan(
+                f"A split by {split.kind} needs a column.",
+                where={"path": "split.column"},
+                remedy=f"Name one, or give a column the role {role}.",
+            )
+        _require_column(schema, named, "split.column")
+        split = split.model_copy(update={"column": named})
+    return split
