@@ -162,11 +162,19 @@ def _by_group(
 def _assign(
     counts: Rows, sizes: tuple[int, int, int], random: np.random.Generator
 ) -> tuple[Rows, list[int]]:
-    """Each group, in random order, to the part that lacks most rows; and what parts still lack."""
+    """Each group, in random order, to the part that lacks most rows; and what parts still lack.
+
+    The last groups go to parts that have none yet, so that none stays empty.
+    """
     missing = list(sizes)
+    empty = set(range(len(sizes)))
     part_of = np.empty(len(counts), np.int64)
-    for group in random.permutation(len(counts)).tolist():
-        part = missing.index(max(missing))
+    for left, group in zip(
+        range(len(counts), 0, -1), random.permutation(len(counts)).tolist(), strict=True
+    ):
+        open_parts = empty if left <= len(empty) else range(len(sizes))
+        part = max(open_parts, key=missing.__getitem__)
+        empty.discard(part)
         part_of[group] = part
         missing[part] -= int(counts[group])
     return part_of, missing
