@@ -10,9 +10,12 @@ from pellucid import plan
 from pellucid.datasets.splits import Parts, split_rows
 from pellucid.jobs.workspace import Request
 from pellucid.schema import Role, Schema
-from pellucid_pipelines import tensors
+from pellucid_pipelines import preprocessing, tensors
+from pellucid_pipelines.features import Features
 from pellucid_pipelines.preprocessing import Preprocessing
 from pellucid_pipelines.tensors import Rows, Target
+
+_SAMPLE = 16_384  # rows
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,14 @@ class Data:
         weights = tensors.loss_weights(targets, self.weights(rows), factors)
         inputs = self.preprocessing(self.preprocessing.encode(self.take(rows)))
         return Rows(inputs, targets, weights)
+
+    def features(self, seed: int) -> Features:
+        """What the network takes, with a sample of the training rows."""
+        chosen = self.parts.train
+        if len(chosen) > _SAMPLE:
+            chosen = np.sort(np.random.default_rng(seed).choice(chosen, _SAMPLE, replace=False))
+        rows = self.preprocessing(self.preprocessing.encode(self.take(chosen)))
+        return self.preprocessing.features.with_sample(rows)
 
     def sensitive(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Sensitive column -> (N,) raw values of some rows."""
@@ -99,5 +110,7 @@ def prepare(table: pa.Table, parts: Parts, schema: Schema, spec: plan.Plan) -> D
     target = Target.fit(train[name], name, task, spec.positive_class)
     weights = schema.having(Role.WEIGHT)
     weight = tensors.row_weights(table[weights[0].name], weights[0].name) if weights else None
-    preprocessing = Preprocessing.fit(train, schema.having(Role.FEATURE), spec.preprocessing)
-    return Data(table, parts, schema, preprocessing, target, weight)
+    assert spec.modality != "auto", "a resolved plan has a modality"
+    features = schema.having(Role.FEATURE)
+    fitted = preprocessing.fit(train, features, spec.preprocessing, spec.modality)
+    return Data(table, parts, schema, fitted, target, weight)

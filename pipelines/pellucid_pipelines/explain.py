@@ -86,7 +86,7 @@ def explain(
     reference = _dense(preprocessing, _sample(background.select(names), spec.background, seed))
     dense = _dense(preprocessing, rows)
     prediction = model(dense).numpy()
-    blocks = np.array([block.start for block in preprocessing.blocks.values()])
+    blocks = np.array([block.start for block in preprocessing.features.blocks.values()])
 
     def attributed(method: str) -> tuple[Floats, Floats, float]:
         if method == "deep":
@@ -147,10 +147,8 @@ def _sample(table: pa.Table, count: int, seed: int) -> pa.Table:
 
 
 def _dense(preprocessing: Preprocessing, table: pa.Table) -> Tensor:
-    device = preprocessing.order.device
-    columns = preprocessing.encode(table)
-    dense: Tensor = preprocessing({name: value.to(device) for name, value in columns.items()})
-    return dense.cpu().double()
+    dense: Tensor = preprocessing(preprocessing.encode(table))
+    return dense.double()
 
 
 def _method(model: nn.Module, asked: str) -> str:

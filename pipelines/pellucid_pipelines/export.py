@@ -21,18 +21,26 @@ from torch import Tensor, nn
 from pellucid.bundle import MODEL, PARITY, Datatype, Input, Parity, parity_error
 from pellucid.errors import TrainingFailed
 from pellucid_pipelines.onnx_graph import surround
-from pellucid_pipelines.preprocessing import Preprocessing, numbers_of, texts_of
+from pellucid_pipelines.preprocessing import Preprocessing
+from pellucid_pipelines.preprocessing.tabular import numbers_of, texts_of
 from pellucid_pipelines.tensors import Target
 
 OPSET = 20
 _LARGEST = 2**31 - 2**20  # bytes; a protocol buffer ends at 2 GiB
 TOLERANCE = 1e-5
 
+_TORCH_TYPES = {
+    Datatype.FP64: torch.float64,
+    Datatype.UINT8: torch.uint8,
+    Datatype.INT64: torch.int64,
+    Datatype.BYTES: torch.int64,  # a category's code
+}
+
 Arrays = dict[str, np.ndarray]
 
 
 class _Core(nn.Module):
-    """numbers (N, n) float64 and codes (N, t) int64 to probabilities (N, K) or values (N,)."""
+    """The preprocessing's feeds to probabilities (N, K) or values (N,)."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, target: Target) -> None:
         super().__init__()
@@ -41,8 +49,8 @@ class _Core(nn.Module):
         self.head = target.head()
         self.cpu().eval().requires_grad_(False)
 
-    def forward(self, numbers: Tensor | None, codes: Tensor | None) -> Tensor:
-        prediction: Tensor = self.head(self.network(self.preprocessing.dense(numbers, codes)))
+    def forward(self, *feeds: Tensor | None) -> Tensor:
+        prediction: Tensor = self.head(self.network(self.preprocessing.dense(*feeds)))
         return prediction
 
 
@@ -185,12 +193,11 @@ def _same_labels(given: Arrays, expected: Arrays) -> bool:
 
 def _exported(core: _Core) -> Any:
     """The core in ONNX, as `torch.onnx` writes it."""
-    preprocessing = core.preprocessing
-    examples = (
-        torch.zeros(2, len(preprocessing.numbers), dtype=torch.float64),
-        torch.zeros(2, len(preprocessing.texts), dtype=torch.int64),
-    )
-    given = tuple(each if each.shape[1] else None for each in examples)
+    columns = {
+        each.name: torch.zeros(2, *each.shape, dtype=_TORCH_TYPES[each.datatype])
+        for each in core.preprocessing.inputs
+    }
+    given = core.preprocessing.stack(columns)
     rows = {0: torch.export.Dim.DYNAMIC}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # torchvision is missing, it says
     with warnings.catch_warnings():
@@ -199,7 +206,7 @@ def _exported(core: _Core) -> Any:
             core,
             given,
             dynamo=True,
-            dynamic_shapes=tuple(None if each is None else rows for each in given),
+            dynamic_shapes=(tuple(None if each is None else rows for each in given),),
             opset_version=OPSET,
             external_data=False,
             verbose=False,

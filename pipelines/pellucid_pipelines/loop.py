@@ -91,13 +91,16 @@ class Fit:
 
     def train_step(self, batch: Rows) -> tuple[Tensor, Tensor]:
         """One update. Returns its loss and the gradient's norm before clipping, unsynchronised."""
+        self._notify("step_started", batch)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             raw = self.network(batch.inputs)
-        loss = losses.mean(self.loss(raw.float(), batch.targets), batch.weights)
+        rows = losses.per_row(self.loss, raw.float(), batch.targets)
+        loss = losses.mean(rows, batch.weights)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         norm = self.clip_gradients()
+        self._notify("gradients_ready", norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss.detach(), norm
@@ -165,7 +168,7 @@ class Fit:
 
 @torch.inference_mode()
 def predict(network: nn.Module, inputs: Tensor) -> Tensor:
-    """(N, width) -> (N, outputs) raw, in fp32 and evaluation mode."""
+    """(N, ...) -> (N, outputs) raw, in fp32 and evaluation mode."""
     network.eval()
     return torch.cat([network(chunk) for chunk in torch.split(inputs, _CHUNK)])
 

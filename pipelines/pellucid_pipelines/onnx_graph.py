@@ -5,12 +5,17 @@ from typing import Any
 from onnx import TensorProto, compose, helper
 
 from pellucid.bundle import Datatype, Input
-from pellucid_pipelines.preprocessing import Preprocessing
+from pellucid_pipelines.preprocessing import Feed, Preprocessing
 from pellucid_pipelines.tensors import Target
 
 _ML_OPSET = 4
 _IR_VERSION = 10
-_TYPES = {Datatype.FP64: TensorProto.DOUBLE, Datatype.BYTES: TensorProto.STRING}
+_TYPES = {
+    Datatype.FP64: TensorProto.DOUBLE,
+    Datatype.UINT8: TensorProto.UINT8,
+    Datatype.INT64: TensorProto.INT64,
+    Datatype.BYTES: TensorProto.STRING,
+}
 
 
 def surround(core: Any, preprocessing: Preprocessing, target: Target, opset: int) -> Any:
@@ -20,18 +25,21 @@ def surround(core: Any, preprocessing: Preprocessing, target: Target, opset: int
     while any(name.startswith(prefix) for name in names):
         prefix = "_" + prefix
     core = compose.add_prefix(core, prefix)
-    nodes, feeds = [], {"numbers": preprocessing.numbers, "codes": preprocessing.texts}
-    steps = helper.make_tensor(f"{prefix}axis", TensorProto.INT64, [1], [1])
-    for name, columns in feeds.items():
-        nodes += _gathered(columns, preprocessing, prefix, f"{prefix}{name}")
+    nodes: list[Any] = []
+    last = helper.make_tensor(f"{prefix}axis", TensorProto.INT64, [1], [-1])
+    feeds = [feed for feed in preprocessing.feeds if feed.columns]
+    for feed, given in zip(feeds, core.graph.input, strict=True):
+        nodes += _gathered(feed, preprocessing, prefix, given.name)
     final, endings, extra = _endings(core.graph.output[0].name, names, target, prefix)
-    inputs = [_described(each.name, _TYPES[each.datatype], ()) for each in preprocessing.inputs]
+    inputs = [
+        _described(each.name, _TYPES[each.datatype], each.shape) for each in preprocessing.inputs
+    ]
     graph = helper.make_graph(
         [*nodes, *core.graph.node, *final],
         "pellucid",
         inputs,
         endings,
-        [steps, *extra, *core.graph.initializer],
+        [last, *extra, *core.graph.initializer],
     )
     for part in (*graph.node, *graph.initializer):
         part.ClearField("doc_string")
@@ -51,22 +59,20 @@ def _described(name: str, kind: int, rest: tuple[int, ...]) -> Any:
     return helper.make_tensor_value_info(name, kind, ["rows", *rest])
 
 
-def _gathered(
-    columns: tuple[str, ...], preprocessing: Preprocessing, prefix: str, matrix: str
-) -> list[Any]:
-    """Raw inputs (rows,) to the matrix (rows, columns) that the core takes."""
+def _gathered(feed: Feed, preprocessing: Preprocessing, prefix: str, tensor: str) -> list[Any]:
+    """Raw inputs (rows, *shape) to the tensor that the core takes; see `Feed`."""
+    if not feed.stacked:
+        return [helper.make_node("Identity", [feed.columns[0]], [tensor])]
     known = {each.name: each for each in preprocessing.inputs}
     nodes, parts = [], []
-    for i, name in enumerate(columns):
+    for i, name in enumerate(feed.columns):
         source = name
         if known[name].datatype is Datatype.BYTES:
-            source = f"{matrix}/code/{i}"
+            source = f"{tensor}/code/{i}"
             nodes.append(_lookup(known[name], source))
-        parts.append(f"{matrix}/column/{i}")
+        parts.append(f"{tensor}/column/{i}")
         nodes.append(helper.make_node("Unsqueeze", [source, f"{prefix}axis"], [parts[-1]]))
-    if parts:
-        nodes.append(helper.make_node("Concat", parts, [matrix], axis=1))
-    return nodes
+    return [*nodes, helper.make_node("Concat", parts, [tensor], axis=-1)]
 
 
 def _lookup(each: Input, code: str) -> Any:

@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from pellucid_pipelines.drawing import INK, PALETTE, plain
 from pellucid_pipelines.explain import Explained
-from pellucid_pipelines.preprocessing import numbers_of
+from pellucid_pipelines.preprocessing.tabular import numbers_of
 
 _SHOWN = 12  # columns in a figure; shap adds up the rest
 _POINTS = 2000  # rows in a beeswarm

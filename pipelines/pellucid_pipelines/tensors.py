@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from pellucid.errors import InvalidData, InvalidPlan
 
+Link = Literal["identity", "sigmoid", "softmax"]
+"""What maps raw outputs to predictions."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -66,6 +69,13 @@ class Target:
     def outputs(self) -> int:
         """How many outputs the network has."""
         return 1 if self.positive is not None or not self.classes else len(self.classes)
+
+    @property
+    def link(self) -> Link:
+        """What maps the network's raw outputs to predictions."""
+        if self.task == "regression":
+            return "identity"
+        return "softmax" if self.positive is None else "sigmoid"
 
     def truth(self, column: pa.ChunkedArray) -> np.ndarray:
         """(N,) class indices as int64, or values in the target's own units as float64.
@@ -139,7 +149,8 @@ class _Unscale(nn.Module):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows on the device: inputs (N, width) float32, targets (N,), weights (N,) of mean 1."""
+    """Rows on the device: inputs (N, ...) as `Features` says, targets (N,) or (N, steps ahead),
+    weights (N,) of mean 1."""
 
     inputs: Tensor
     targets: Tensor

@@ -103,7 +103,10 @@ def train(
     """
     training, target, parts = spec.training, examples.target, examples.parts
     torch.manual_seed(seed_of("network", training.seed))
-    network = architectures.build(spec.model, examples.preprocessing.width, target.outputs)
+    features = examples.features(training.seed)
+    assert spec.model is not None, "a resolved plan has a model"
+    assert spec.loss is not None, "a resolved plan has a loss"
+    network = architectures.build(spec.model, features, target.outputs, target.link)
     parameters = sum(p.numel() for p in network.parameters())
     environment.limit_threads(training.batch_size * parameters)
     checkpoints = Checkpoints(workspace.checkpoint, fingerprint(request))
@@ -111,7 +114,7 @@ def train(
     try:
         fit = Fit(
             network,
-            losses.build(target),
+            losses.build(spec.loss, target),
             examples.rows(parts.train, training.class_weights),
             examples.rows(parts.validation, training.class_weights),
             spec,

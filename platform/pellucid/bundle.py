@@ -5,6 +5,8 @@
     parity.npz        raw rows and the outputs that PyTorch gave for them
     explanations.parquet   held-out rows with their SHAP values
     card.md           the model card
+    weights.pt        the network's state, to start from or to look into
+    tokenizer.json    of a text model: how a string becomes tokens
     MLmodel ...       written on registration, so that `mlflow.onnx` loads it as well
 
 A bundle is verified against its manifest before it serves: hashes first, then parity.
@@ -29,6 +31,8 @@ MODEL = "model.onnx"
 PARITY = "parity.npz"
 EXPLANATIONS = "explanations.parquet"
 CARD = "card.md"
+WEIGHTS = "weights.pt"
+TOKENIZER = "tokenizer.json"
 
 
 class _Frozen(BaseModel):
@@ -41,26 +45,41 @@ class Datatype(StrEnum):
     FP64 = "FP64"
     FP32 = "FP32"
     INT64 = "INT64"
+    UINT8 = "UINT8"
     BYTES = "BYTES"
 
 
 class Input(_Frozen):
-    """One raw column, a tensor of shape (rows,).
+    """One raw column, a tensor of shape (rows, *shape).
 
     numeric, boolean: FP64, NaN is missing, booleans are 0 and 1. datetime: FP64, seconds since
-    1970-01-01 UTC, NaN is missing. categorical: BYTES (UTF-8), "" is missing.
+    1970-01-01 UTC, NaN is missing. categorical: BYTES (UTF-8), "" is missing. sequence: FP64
+    (steps,), NaN is missing and fills up after the last step. image: UINT8 (height, width,
+    channels), or (frames, height, width, channels). text: INT64 (tokens,), 0 fills up.
+
+    Images and texts are decoded before the graph, by `pellucid.raw`, which also takes the arrays.
     """
 
     name: str
     kind: Kind
     datatype: Datatype
+    shape: tuple[int, ...] = ()
     categories: tuple[str, ...] = ()  # known ones; any other falls into the unknown bucket
 
     @classmethod
-    def of(cls, name: str, kind: Kind, categories: tuple[str, ...] = ()) -> Self:
+    def of(
+        cls, name: str, kind: Kind, categories: tuple[str, ...] = (), shape: tuple[int, ...] = ()
+    ) -> Self:
         """The input that carries a column of this kind."""
-        datatype = Datatype.BYTES if kind is Kind.CATEGORICAL else Datatype.FP64
-        return cls(name=name, kind=kind, datatype=datatype, categories=categories)
+        datatype = _DATATYPES.get(kind, Datatype.FP64)
+        return cls(name=name, kind=kind, datatype=datatype, shape=shape, categories=categories)
+
+
+_DATATYPES = {
+    Kind.CATEGORICAL: Datatype.BYTES,
+    Kind.IMAGE: Datatype.UINT8,
+    Kind.TEXT: Datatype.INT64,
+}
 
 
 class Output(_Frozen):

@@ -13,12 +13,17 @@ class Kind(StrEnum):
 
     numeric: 64-bit integers or floats. boolean. datetime: microseconds, UTC.
     categorical: strings; numbers that are codes become categorical by a type override.
+    text: strings that a network reads word by word: which of the two a plan's model tells.
+    image: PNG, JPEG or another encoded image. sequence: lists of 64-bit floats.
     """
 
     NUMERIC = "numeric"
     BOOLEAN = "boolean"
     DATETIME = "datetime"
     CATEGORICAL = "categorical"
+    TEXT = "text"
+    IMAGE = "image"
+    SEQUENCE = "sequence"
 
 
 class StorageType(StrEnum):
@@ -29,6 +34,8 @@ class StorageType(StrEnum):
     BOOL = "bool"
     TIMESTAMP = "timestamp[us]"
     STRING = "string"
+    BINARY = "binary"
+    LIST = "list<float64>"
 
     @property
     def kind(self) -> Kind:
@@ -42,6 +49,8 @@ _KIND_OF = {
     StorageType.BOOL: Kind.BOOLEAN,
     StorageType.TIMESTAMP: Kind.DATETIME,
     StorageType.STRING: Kind.CATEGORICAL,
+    StorageType.BINARY: Kind.IMAGE,
+    StorageType.LIST: Kind.SEQUENCE,
 }
 
 

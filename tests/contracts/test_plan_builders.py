@@ -12,6 +12,7 @@ from torch import nn
 from pellucid import plan
 from pellucid.datasets.splits import split_rows
 from pellucid_pipelines import architectures, optimizers, schedules
+from pellucid_pipelines.features import Features
 
 
 def kinds(union):
@@ -38,7 +39,7 @@ def test_kinds_and_builders_are_the_same_set(union, builders):
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_an_architecture_keeps_its_contract(kind, outputs):
     torch.manual_seed(0)
-    network = architectures.build(kind(), 5, outputs).eval()
+    network = architectures.build(kind(), Features.tabular(5), outputs).eval()
     inputs = torch.randn(7, 5)
     raw = network(inputs)
     assert raw.shape == (7, outputs)
@@ -51,7 +52,7 @@ def test_an_architecture_keeps_its_contract(kind, outputs):
 
 @pytest.mark.parametrize("kind", sorted(architectures.BUILDERS, key=lambda kind: kind.__name__))
 def test_no_activation_is_used_twice(kind):
-    network = architectures.build(kind(), 5, 2).eval()
+    network = architectures.build(kind(), Features.tabular(5), 2).eval()
     calls: dict[str, int] = {}
     for name, module in network.named_modules():
         if not list(module.children()):
@@ -85,7 +86,7 @@ def test_an_optimizer_lowers_a_loss_and_decays_matrices_only(kind):
 @pytest.mark.parametrize("norm", plan.Mlp.model_fields["norm"].annotation.__args__)
 def test_every_choice_of_the_mlp_builds(activation, norm):
     spec = plan.Mlp(widths=(4, 3), activation=activation, norm=norm, dropout=0.0)
-    assert architectures.build(spec, 5, 2)(torch.randn(6, 5)).shape == (6, 2)
+    assert architectures.build(spec, Features.tabular(5), 2)(torch.randn(6, 5)).shape == (6, 2)
 
 
 @pytest.mark.parametrize("kind", sorted(kinds(plan.Split), key=lambda kind: kind.__name__))

@@ -117,7 +117,9 @@ def torch_predictions(stack: Stack, job: Job) -> tuple[list[dict[str, Any]], np.
         table, spec.split, target=spec.target, task=spec.task, seed=spec.training.seed
     )
     examples = data.prepare(table, parts, request.data_schema, spec)
-    network = architectures.build(spec.model, examples.preprocessing.width, examples.target.outputs)
+    network = architectures.build(
+        spec.model, examples.preprocessing.features, examples.target.outputs
+    )
     saved = Checkpoints(workspace.checkpoint, fingerprint(request)).load(torch.device("cpu"))
     assert saved is not None
     network.load_state_dict(saved["state"]["best_weights"])

@@ -7,6 +7,7 @@ from pellucid_pipelines import architectures, environment, losses
 from pellucid_pipelines.callbacks.checkpointing import Checkpointing
 from pellucid_pipelines.callbacks.early_stopping import EarlyStopping
 from pellucid_pipelines.checkpoints import Checkpoints
+from pellucid_pipelines.features import Features
 from pellucid_pipelines.loop import Fit
 from support.training import WIDTH, a_plan, toy_rows
 
@@ -25,7 +26,7 @@ def test_it_learns_and_resumes(tmp_path, precision):
     def attempt():
         torch.manual_seed(0)
         return Fit(
-            architectures.build(spec.model, WIDTH, 1),
+            architectures.build(spec.model, Features.tabular(WIDTH), 1),
             losses.binary_cross_entropy,
             toy_rows(),
             toy_rows(60, seed=1),

@@ -67,7 +67,7 @@ def test_balance_is_that_of_the_training_rows(table):
 
 def test_sensitive_columns_are_no_inputs_but_are_at_hand(table):
     examples = prepared(table)
-    assert list(examples.preprocessing.blocks) == ["x", "colour"]
+    assert list(examples.preprocessing.features.blocks) == ["x", "colour"]
     test = examples.parts.test
     assert examples.sensitive(test)["s"].tolist() == table["s"].to_numpy()[test].tolist()
 

@@ -15,7 +15,7 @@ from torch import nn
 from pellucid import plan
 from pellucid_pipelines import architectures, attribution
 from pellucid_pipelines.explain import explain, write_table
-from pellucid_pipelines.preprocessing import Preprocessing
+from pellucid_pipelines.preprocessing import Tabular
 from pellucid_pipelines.shap_figures import shap_figures
 from pellucid_pipelines.tensors import Target
 from support.training import schema_of
@@ -37,14 +37,14 @@ def mixed(rows=120, seed=0):
 
 
 def fitted(table, column, task="classification"):
-    preprocessing = Preprocessing.fit(table, schema_of(table, {}).columns, plan.Preprocessing())
+    preprocessing = Tabular.fit(table, schema_of(table, {}).columns, plan.Preprocessing())
     return preprocessing, Target.fit(column, "outcome", task, None)
 
 
 def network_of(preprocessing, target, **model):
     torch.manual_seed(0)
     return architectures.build(
-        plan.Mlp(**{"widths": (16, 8), **model}), preprocessing.width, target.outputs
+        plan.Mlp(**{"widths": (16, 8), **model}), preprocessing.features, target.outputs
     )
 
 
@@ -65,7 +65,9 @@ def test_deep_has_the_closed_form_of_a_linear_network():
     dense = preprocessing(preprocessing.encode(table)).double().numpy()
     terms = (dense - dense.mean(axis=0)) * network.weight.detach().double().numpy()
     for i, name in enumerate(found.columns):
-        expected = terms[:, preprocessing.blocks[name]].sum(axis=1)  # one-hot is one column
+        expected = terms[:, preprocessing.features.blocks[name]].sum(
+            axis=1
+        )  # one-hot is one column
         np.testing.assert_allclose(found.values[:, i, 0], expected, atol=1e-9)
     assert found.values.shape == (120, 3, 1)
 
@@ -82,7 +84,7 @@ def test_grouping_rows_changes_nothing_about_deep(monkeypatch):
     dense = preprocessing(preprocessing.encode(table)).double()
     single = shap.DeepExplainer(model, dense).shap_values(dense, check_additivity=False)
     for i, name in enumerate(found.columns):
-        expected = single[:, preprocessing.blocks[name]].sum(axis=1)
+        expected = single[:, preprocessing.features.blocks[name]].sum(axis=1)
         np.testing.assert_allclose(found.values[:, i], expected, atol=1e-9)
 
 
@@ -111,7 +113,7 @@ def test_permutation_is_exact_for_interactions_of_two_columns(network):
 @torch.no_grad()
 def brute_force(network, preprocessing, background, rows):
     """Shapley values by their definition: the mean contribution over all orders."""
-    blocks = list(preprocessing.blocks.values())
+    blocks = list(preprocessing.features.blocks.values())
 
     def worth(row, shown):
         mixed_in = background.clone()

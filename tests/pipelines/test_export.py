@@ -19,7 +19,7 @@ from pellucid.errors import TrainingFailed
 from pellucid.schema import Role
 from pellucid_pipelines import architectures, export
 from pellucid_pipelines.export import export_model, measure_parity, raw_inputs, run_onnx
-from pellucid_pipelines.preprocessing import Preprocessing
+from pellucid_pipelines.preprocessing import Tabular
 from pellucid_pipelines.tensors import Target
 from support.training import schema_of
 
@@ -30,12 +30,12 @@ TEXTS = ["a", "Ü ñ", "日本語", 'qu"ote', "new\nline", "x" * 300, " ", "a,b"
 def trained(table, target_column, task="classification", scaling=None, **model):
     """Preprocessing, target and a network with random weights."""
     spec = plan.Preprocessing(numeric=scaling or plan.Standardize(), min_count=1)
-    preprocessing = Preprocessing.fit(table, schema_of(table, {}).columns, spec)
+    preprocessing = Tabular.fit(table, schema_of(table, {}).columns, spec)
     target = Target.fit(target_column, "outcome", task, None)
     torch.manual_seed(0)
     spec = plan.Mlp(**{"widths": (16, 8), **model})
     return (
-        architectures.build(spec, preprocessing.width, target.outputs),
+        architectures.build(spec, preprocessing.features, target.outputs),
         preprocessing,
         target,
     )
@@ -261,7 +261,7 @@ def test_other_labels_are_refused(credit, tmp_path):
 
 def test_a_network_that_gives_nan_is_refused(credit, tmp_path):
     (_, preprocessing, target), table, _ = credit
-    broken = architectures.build(plan.Mlp(widths=(4,)), preprocessing.width, 1)
+    broken = architectures.build(plan.Mlp(widths=(4,)), preprocessing.features, 1)
     with torch.no_grad():
         next(broken.parameters())[0, 0] = math.nan
     export_model(broken, preprocessing, target, tmp_path / MODEL)

@@ -26,7 +26,7 @@ from pellucid.plan import Plan, resolve
 from pellucid.schema import Column, Kind
 from pellucid_pipelines import data
 from pellucid_pipelines.curves import Curve, interpolate
-from pellucid_pipelines.preprocessing import Preprocessing
+from pellucid_pipelines.preprocessing import Tabular
 from support.training import schema_of
 
 RANDOM = np.random.default_rng(0)
@@ -35,12 +35,12 @@ TIMESTAMP = pa.timestamp("us", "UTC")
 
 def fit(table, **choices):
     columns = schema_of(table, {}).columns
-    return Preprocessing.fit(table, columns, plan.Preprocessing(**choices))
+    return Tabular.fit(table, columns, plan.Preprocessing(**choices))
 
 
 def dense(preprocessing, table, name=None):
     values = preprocessing(preprocessing.encode(table)).numpy()
-    return values if name is None else values[:, preprocessing.blocks[name]]
+    return values if name is None else values[:, preprocessing.features.blocks[name]]
 
 
 def numbers(count=400, missing=0.2):
@@ -236,9 +236,9 @@ def test_any_table_becomes_finite_numbers(table, scaling, min_count):
     assert got.shape == (len(table), fitted.width)
     assert got.dtype == np.float32
     assert np.isfinite(got).all()
-    covered = [i for block in fitted.blocks.values() for i in range(fitted.width)[block]]
+    covered = [i for block in fitted.features.blocks.values() for i in range(fitted.width)[block]]
     assert covered == list(range(fitted.width))
-    assert list(fitted.blocks) == table.column_names
+    assert list(fitted.features.blocks) == table.column_names
 
 
 def test_only_training_rows_are_learnt_from():
@@ -278,8 +278,8 @@ def test_inputs_say_what_each_column_is():
 def test_the_order_of_columns_is_the_plans():
     table = pa.table({"c": ["a", "b"] * 4, "x": np.arange(8.0), "d": ["u", "v"] * 4})
     columns = [Column(name=n, type="float64" if n == "x" else "string") for n in ("d", "x", "c")]
-    fitted = Preprocessing.fit(table, columns, plan.Preprocessing())
+    fitted = Tabular.fit(table, columns, plan.Preprocessing())
     got = dense(fitted, table)
-    np.testing.assert_array_equal(got[0, fitted.blocks["d"]], [1, 0])
-    np.testing.assert_array_equal(got[1, fitted.blocks["c"]], [0, 1])
+    np.testing.assert_array_equal(got[0, fitted.features.blocks["d"]], [1, 0])
+    np.testing.assert_array_equal(got[1, fitted.features.blocks["c"]], [0, 1])
     np.testing.assert_allclose(got[:, 2], (np.arange(8) - 3.5) / np.arange(8).std(), atol=1e-6)

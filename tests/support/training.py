@@ -12,6 +12,7 @@ from pellucid.schema import Column, Role, Schema
 from pellucid_pipelines import architectures, losses
 from pellucid_pipelines.callbacks import Callback
 from pellucid_pipelines.callbacks.early_stopping import EarlyStopping
+from pellucid_pipelines.features import Features
 from pellucid_pipelines.loop import Fit
 from pellucid_pipelines.tensors import Rows, seed_of
 
@@ -44,7 +45,7 @@ def a_fit(spec: plan.Plan, callbacks: Sequence[Callback] = (), train: Rows | Non
     """A fit of the toy rows under a plan, early stopping included."""
     torch.manual_seed(seed_of("network", spec.training.seed))
     return Fit(
-        architectures.build(spec.model, WIDTH, 1),
+        architectures.build(spec.model, Features.tabular(WIDTH), 1),
         losses.binary_cross_entropy,
         train or toy_rows(),
         toy_rows(60, seed=1),

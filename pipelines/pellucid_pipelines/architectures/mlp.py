@@ -5,16 +5,10 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from pellucid import plan
+from pellucid_pipelines.features import Features
+from pellucid_pipelines.layers.activations import activation
+from pellucid_pipelines.tensors import Link
 
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
 _NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
@@ -24,14 +18,15 @@ class Mlp(nn.Module):
     Every activation is a module of its own, since DeepSHAP attributes module by module.
     """
 
-    def __init__(self, spec: plan.Mlp, width: int, outputs: int) -> None:
+    def __init__(self, spec: plan.Mlp, features: Features, outputs: int, link: Link) -> None:
         super().__init__()
+        (width,) = features.shape
         layers: list[nn.Module] = []
         for hidden in spec.widths:
             layers.append(nn.Linear(width, hidden))  # (N, width) -> (N, hidden)
             if spec.norm != "none":
                 layers.append(_NORMS[spec.norm](hidden))
-            layers.append(_ACTIVATIONS[spec.activation]())
+            layers.append(activation(spec.activation))
             if spec.dropout:
                 layers.append(nn.Dropout(spec.dropout))
             width = hidden

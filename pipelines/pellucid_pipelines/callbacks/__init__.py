@@ -8,6 +8,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from pellucid_pipelines.loop import Fit
+    from pellucid_pipelines.tensors import Rows
 
 
 class Callback:
@@ -15,6 +16,12 @@ class Callback:
 
     def fit_started(self, fit: Fit) -> None:
         """Before the first epoch of this attempt."""
+
+    def step_started(self, fit: Fit, batch: Rows) -> None:
+        """Before the forward pass of a batch."""
+
+    def gradients_ready(self, fit: Fit, norm: Tensor) -> None:
+        """After the backward pass and clipping, before the update; the norm is that before it."""
 
     def step_ended(self, fit: Fit, step: int, trace: Tensor) -> None:
         """After a step, counted from 1; rows of `trace` up to it hold loss and gradient norm."""

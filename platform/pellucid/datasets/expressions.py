@@ -89,7 +89,7 @@ def value(text: str, storage: StorageType, order: Order = "iso") -> str:
             return boolean(text)
         case StorageType.TIMESTAMP:
             return timestamp(text, order)
-        case StorageType.STRING:
+        case _:
             return text
 
 

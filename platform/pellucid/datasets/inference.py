@@ -105,7 +105,7 @@ def _readable(counts: Tally, chosen: StorageType) -> int:
             return counts.numbers - counts.infinite
         case StorageType.TIMESTAMP:
             return counts.dates
-        case StorageType.STRING:
+        case _:
             return counts.present
 
 

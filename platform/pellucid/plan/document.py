@@ -6,23 +6,23 @@ import yaml
 from pydantic import Field, ValidationError
 
 from pellucid.errors import InvalidPlan
-from pellucid.plan.parts import (
+from pellucid.plan.base import Name, Part
+from pellucid.plan.data import Data, Preprocessing, Split
+from pellucid.plan.models import Modality, Model
+from pellucid.plan.optimization import (
     AdamW,
+    Augmentation,
     Cosine,
-    Data,
-    Evaluation,
-    Explanation,
-    Gates,
-    Mlp,
-    Model,
-    Name,
+    Initialization,
+    Loss,
     Optimizer,
-    Part,
-    Preprocessing,
+    Regularization,
     Schedule,
-    Split,
     Training,
+    Transfer,
 )
+from pellucid.plan.reporting import Evaluation, Explanation, Gates
+from pellucid.plan.search import CrossValidation, Search
 
 
 class Plan(Part):
@@ -39,11 +39,29 @@ class Plan(Part):
         default=None,
         description="Default: time with a time column, else stratified (classification), random.",
     )
+    modality: Annotated[
+        Literal["auto"] | Modality,
+        Field(description="What the inputs are. auto: the columns' types and the model tell."),
+    ] = "auto"
     preprocessing: Preprocessing = Preprocessing()
-    model: Model = Mlp()
+    model: Model | None = Field(
+        default=None,
+        description="Default: mlp (tabular), cnn (image), gru (sequence), bag_of_words (text).",
+    )
+    initialization: Annotated[
+        Initialization, Field(description="default: what suits each of the model's layers.")
+    ] = "default"
+    loss: Loss | None = Field(
+        default=None, description="Default: cross_entropy (classification), mse (regression)."
+    )
     optimizer: Optimizer = AdamW()
     schedule: Schedule = Cosine()
+    regularization: Regularization = Regularization()
+    augmentation: Augmentation = Augmentation()
+    transfer: Transfer | None = None
     training: Training = Training()
+    cross_validation: CrossValidation | None = None
+    search: Search | None = None
     evaluation: Evaluation = Evaluation()
     explanation: Explanation = Explanation()
     gates: Gates = Gates()

@@ -3,15 +3,12 @@
 from typing import Literal
 
 from pellucid.errors import InvalidPlan
+from pellucid.plan.data import GroupSplit, RandomSplit, Split, StratifiedSplit, TimeSplit
+from pellucid.plan.defaults import MODELS, with_defaults
 from pellucid.plan.document import Plan
-from pellucid.plan.parts import (
-    Gates,
-    GroupSplit,
-    RandomSplit,
-    Split,
-    StratifiedSplit,
-    TimeSplit,
-)
+from pellucid.plan.models import Modality, Model
+from pellucid.plan.optimization import CrossEntropy, Focal, Loss, Mse
+from pellucid.plan.reporting import Gates
 from pellucid.schema import Kind, Role, Schema
 
 
@@ -38,8 +35,16 @@ def resolve(plan: Plan, schema: Schema, classes: int | None = None) -> tuple[Pla
         raise InvalidPlan("No column is left as a feature.", where={"path": "data.roles"})
     task = _task(plan, schema, target, classes)
     _require_scores(plan.gates, task)
-    split = _split(plan, schema, task)
-    return plan.model_copy(update={"target": target, "task": task, "split": split}), schema
+    modality = _modality(plan, schema)
+    plan = with_defaults(plan, _model(plan, modality))
+    settled = {
+        "target": target,
+        "task": task,
+        "split": _split(plan, schema, task),
+        "modality": modality,
+        "loss": _loss(plan, task),
+    }
+    return plan.model_copy(update=settled), schema
 
 
 def _only_target(schema: Schema) -> str:
@@ -68,8 +73,16 @@ def _task(
 ) -> Literal["classification", "regression"]:
     column = schema[target]
     discrete = column.kind in (Kind.CATEGORICAL, Kind.BOOLEAN)
-    if column.kind is Kind.DATETIME:
-        raise InvalidPlan(f"The target {target!r} is a datetime.", where={"path": "target"})
+    if column.kind in (Kind.DATETIME, Kind.IMAGE):
+        raise InvalidPlan(
+            f"The target {target!r} is of kind {column.kind}.", where={"path": "target"}
+        )
+    if plan.task == "classification" and column.kind is Kind.SEQUENCE:
+        raise InvalidPlan(
+            f"The target {target!r} is a list: its numbers are forecast, not classified.",
+            where={"path": "task"},
+            remedy="Use `task: regression`.",
+        )
     if plan.task == "regression" and discrete:
         raise InvalidPlan(
             f"The target {target!r} is {column.kind}; regression needs numbers.",
@@ -80,6 +93,62 @@ def _task(
         return plan.task
     few = column.type == "int64" and classes is not None and classes <= 20
     return "classification" if discrete or few else "regression"
+
+
+def _modality(plan: Plan, schema: Schema) -> Modality:
+    """What the inputs are: said, or told by the features' kinds and the model."""
+    features = schema.having(Role.FEATURE)
+    kinds = {column.kind for column in features}
+    fitting: Modality = "tabular"
+    if kinds == {Kind.IMAGE} and len(features) == 1:
+        fitting = "image"
+    elif kinds == {Kind.SEQUENCE} or plan.data.windows is not None:
+        fitting = "sequence"
+    elif kinds == {Kind.CATEGORICAL} and len(features) == 1:
+        reads_texts = plan.model is not None and "text" in plan.model.modalities
+        if plan.modality == "text" or reads_texts:
+            fitting = "text"
+    asked = plan.modality
+    wrong = asked not in ("auto", fitting) or (
+        fitting == "tabular" and kinds & {Kind.IMAGE, Kind.SEQUENCE}
+    )
+    if wrong:
+        listed = ", ".join(f"{column.name} ({column.kind})" for column in features[:20])
+        what = asked if asked != "auto" else "kind of"
+        raise InvalidPlan(
+            f"These features are not one {what} input: {listed}.",
+            where={"path": "modality"},
+            remedy="One image column, one text column, list columns only, or none of these; give "
+            "the others the role ignore.",
+        )
+    return fitting
+
+
+def _model(plan: Plan, modality: Modality) -> Model:
+    model: Model = plan.model if plan.model is not None else MODELS[modality]()
+    if modality not in model.modalities:
+        raise InvalidPlan(
+            f"A {model.kind} takes {' or '.join(model.modalities)} input; this is {modality}.",
+            where={"path": "model.kind"},
+            remedy=f"Leave `model` out for the default, {MODELS[modality]().kind}, or see "
+            "`pellucid train --schema`.",
+        )
+    return model
+
+
+def _loss(plan: Plan, task: str) -> Loss:
+    classification = task == "classification"
+    if plan.loss is None:
+        return CrossEntropy() if classification else Mse()
+    if isinstance(plan.loss, CrossEntropy | Focal) != classification:
+        raise InvalidPlan(
+            f"The loss {plan.loss.kind} is not one of a {task}.",
+            where={"path": "loss.kind"},
+            remedy="Use cross_entropy or focal."
+            if classification
+            else "Use mse, mae, huber or quantile.",
+        )
+    return plan.loss
 
 
 def _require_scores(gates: Gates, task: str) -> None:

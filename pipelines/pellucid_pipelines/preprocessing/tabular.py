@@ -1,7 +1,4 @@
-"""Raw columns to the dense vector that networks take, fitted on the training rows only.
-
-One torch implementation serves training and export, so that the two agree by construction; only
-the look-up of categories is dual (Arrow here, ONNX-ML's LabelEncoder in the exported model).
+"""Scalar columns to the dense vector that networks take, fitted on the training rows only.
 
 numeric, boolean and the linear term of a datetime go through a piecewise linear `Curve`.
 categorical is one-hot, with a bucket for missing values and one for unknown ones. A bucket that
@@ -20,12 +17,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pellucid import plan
 from pellucid.bundle import Input
 from pellucid.schema import Column, Kind
 from pellucid_pipelines.curves import Curve, bounded, interpolate
+from pellucid_pipelines.features import Features
+from pellucid_pipelines.preprocessing.contract import Feed, Preprocessing
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,11 +64,10 @@ class _Texts:
         return len(self.codes)
 
 
-class Preprocessing(nn.Module):
+class Tabular(Preprocessing):
     """Raw columns of (N,) to the dense vector (N, width); all that was learnt is in buffers.
 
     Attributes:
-        inputs: the raw columns, in order.
         blocks: raw column -> its slice of the dense vector.
         width: length of the dense vector, at least one per raw column.
         numbers: names of the columns that are fed as numbers.
@@ -110,6 +108,14 @@ class Preprocessing(nn.Module):
         self._keep("owner", [i for i, column in enumerate(texts) for _ in column.codes])
         self._keep("codes", [code for column in texts for code in column.codes])
         self._keep("order", self._places(numbers, dates, texts))
+        self.feeds = (Feed("numbers", self.numbers), Feed("codes", self.texts))
+        curved = {column.input.name for column in numbers if column.input.kind != Kind.BOOLEAN}
+        self.features = Features(
+            "tabular",
+            (self.width,),
+            self.blocks,
+            tuple(block.start for name, block in self.blocks.items() if name in curved),
+        )
 
     def _keep(self, name: str, values: object, dtype: torch.dtype = torch.int64) -> None:
         self.register_buffer(name, torch.as_tensor(np.asarray(values), dtype=dtype))
@@ -147,21 +153,9 @@ class Preprocessing(nn.Module):
             for column in self.inputs
         }
 
-    def forward(self, columns: dict[str, Tensor]) -> Tensor:
-        """Encoded columns, each (N,), to (N, width) float32; finite for any input."""
-        return self.dense(*self.stack(columns))
-
-    def stack(self, columns: dict[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
-        """Encoded columns, each (N,), to the matrices that `dense` takes; None for no columns."""
-        numbers = [columns[name] for name in self.numbers]
-        codes = [columns[name] for name in self.texts]
-        return (
-            torch.stack(numbers, dim=1) if numbers else None,
-            torch.stack(codes, dim=1) if codes else None,
-        )
-
-    def dense(self, numbers: Tensor | None, codes: Tensor | None) -> Tensor:
+    def dense(self, *matrices: Tensor | None) -> Tensor:
         """`self.numbers` (N, n) float64 and `self.texts` (N, t) int64 to (N, width) float32."""
+        numbers, codes = matrices
         parts = []
         if numbers is not None:
             parts += self._dense_numbers(numbers)
