@@ -52,6 +52,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
         _route("GET", _dataset, datasets.show, 404),
         _route("GET", _dataset + "/profile", datasets.profile, 404),
         _route("GET", _dataset + "/preview", datasets.preview, 404, 422),
+        _route("GET", _dataset + "/content", datasets.content, 404),
         _route("GET", _dataset + "/lineage", datasets.lineage, 404),
     ),
     "Jobs": (

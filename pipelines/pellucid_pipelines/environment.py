@@ -89,20 +89,29 @@ def git_state(file: Path) -> dict[str, str]:
 
     Empty for an installed package, which no repository tracks.
     """
+    if _git(file, "ls-files", "--error-unmatch", file.name) is None:
+        return {}
+    commit = _git(file, "rev-parse", "HEAD")
+    changes = _git(file, "status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": commit, "git_dirty": str(bool(changes)).lower()} if commit else {}
+
+
+def git_diff(file: Path) -> str:
+    """What differs from the commit in the files of the repository that tracks a file."""
+    if _git(file, "ls-files", "--error-unmatch", file.name) is None:
+        return ""
+    root = _git(file, "rev-parse", "--show-toplevel") or "."
+    return _git(Path(root) / "any", "diff", "HEAD", "--", "platform", "pipelines") or ""
+
+
+def _git(file: Path, *arguments: str) -> str | None:
+    """What git answers in a file's directory; None where it refuses, or is not there."""
     git = shutil.which("git")
     if git is None:
-        return {}
-
-    def ask(*arguments: str) -> str | None:
-        command = [git, "-C", str(file.parent), *arguments]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
-    if ask("ls-files", "--error-unmatch", file.name) is None:
-        return {}
-    commit = ask("rev-parse", "HEAD")
-    changes = ask("status", "--porcelain", "--untracked-files=no")
-    return {"git_commit": commit, "git_dirty": str(bool(changes)).lower()} if commit else {}
+        return None
+    command = [git, "-C", str(file.parent), *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def cpu_name() -> str:

@@ -28,7 +28,9 @@ def table():
 
 
 def prepared(table):
-    spec = a_plan(target="y", task="classification", split={"kind": "stratified"})
+    spec = a_plan(
+        target="y", task="classification", modality="tabular", split={"kind": "stratified"}
+    )
     return data.prepare(table, data.split(table, spec), schema_of(table, ROLES), spec)
 
 

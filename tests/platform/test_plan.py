@@ -7,6 +7,7 @@ import pytest
 
 from pellucid.errors import InvalidPlan
 from pellucid.plan import GroupSplit, Plan, RandomSplit, StratifiedSplit, TimeSplit, resolve
+from pellucid.plan.defaults import DEFAULTS
 from pellucid.schema import Column, Role, Schema, StorageType
 
 SCHEMA = Schema(
@@ -38,8 +39,10 @@ def test_yaml_and_json_give_the_same_plan() -> None:
         ({"split": {"kind": "magic"}}, "split", "'random', 'stratified', 'time', 'group'"),
         ({"task": "guess"}, "task", "'auto', 'classification' or 'regression'"),
         ({"name": "../etc"}, "name", "pattern"),
-        ({"split": {"kind": "random", "test": 0.6, "validation": 0.5}}, "split.random", "no rows"),
-        ({"model": {"widths": []}}, "model.widths", "at least 1 item"),
+        ({"split": {"kind": "random", "test": 0.6, "validation": 0.5}}, "split", "no rows"),
+        ({"model": {"kind": "mlp", "widths": []}}, "model.widths", "at least 1 item"),
+        ({"model": {"widths": [8]}}, "model", "its `kind` is missing"),
+        ({"model": {"kind": "oracle"}}, "model", "'perceptron', 'mlp'"),
     ],
 )
 def test_a_mistake_is_named_by_path_and_allowed_values(
@@ -70,6 +73,72 @@ def test_the_json_schema_accepts_what_the_plan_accepts() -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"name": "m", "data": {"dataset": "d"}, "nonsense": 1}, schema)
     assert schema["$defs"]["Training"]["properties"]["epochs"]["default"] == 100
+
+
+def schema_of(**types: str) -> Schema:
+    return Schema(columns=tuple(Column(name=n, type=StorageType(t)) for n, t in types.items()))
+
+
+@pytest.mark.parametrize(
+    ("types", "given", "modality", "kind"),
+    [
+        ({"x": "float64", "c": "string", "y": "bool"}, {}, "tabular", "tabm"),
+        ({"photo": "binary", "y": "string"}, {}, "image", "cnn"),
+        ({"a": "list<float64>", "b": "list<float64>", "y": "int64"}, {}, "sequence", "gru"),
+        ({"t": "string", "y": "string"}, {"modality": "text"}, "text", "bag_of_words"),
+        ({"t": "string", "y": "string"}, {"model": {"kind": "transformer"}}, "text", "transformer"),
+        ({"t": "string", "y": "string"}, {}, "tabular", "tabm"),
+    ],
+)
+def test_the_columns_and_the_model_tell_what_the_inputs_are(
+    types: dict[str, str], given: dict[str, object], modality: str, kind: str
+) -> None:
+    resolved, _ = resolve(plan(target="y", **given), schema_of(**types), classes=2)
+    assert (resolved.modality, resolved.model.kind) == (modality, kind)
+
+
+@pytest.mark.parametrize(
+    ("types", "given", "path"),
+    [
+        ({"photo": "binary", "x": "float64", "y": "string"}, {}, "modality"),
+        ({"a": "list<float64>", "x": "float64", "y": "string"}, {}, "modality"),
+        ({"x": "float64", "y": "string"}, {"modality": "image"}, "modality"),
+        ({"x": "float64", "y": "string"}, {"model": {"kind": "lstm"}}, "model.kind"),
+        ({"x": "float64", "y": "string"}, {"loss": {"kind": "mse"}}, "loss.kind"),
+        ({"x": "float64", "y": "float64"}, {"loss": {"kind": "focal"}}, "loss.kind"),
+    ],
+)
+def test_inputs_model_and_loss_must_fit_together(
+    types: dict[str, str], given: dict[str, object], path: str
+) -> None:
+    with pytest.raises(InvalidPlan) as caught:
+        resolve(plan(target="y", **given), schema_of(**types))
+    assert caught.value.where["path"] == path
+    assert caught.value.remedy
+
+
+def test_defaults_of_a_kind_of_network_fill_only_what_was_not_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    defaults = {
+        "training": {"epochs": 7, "batch_size": 9},
+        "optimizer": {"kind": "adamw", "lr": 0.5, "weight_decay": 0.25},
+        "schedule": {"kind": "constant"},
+    }
+    monkeypatch.setitem(DEFAULTS, "mlp", defaults)
+    types = schema_of(x="float64", y="bool")
+    mlp = {"kind": "mlp"}
+    given = plan(
+        target="y", model=mlp, training={"epochs": 3}, optimizer={"kind": "adamw", "lr": 1}
+    )
+    resolved, _ = resolve(given, types)
+    assert (resolved.training.epochs, resolved.training.batch_size) == (3, 9)
+    assert (resolved.optimizer.lr, resolved.optimizer.weight_decay) == (1, 0.25)
+    assert resolved.schedule.kind == "constant"
+    other, _ = resolve(plan(target="y", model=mlp, optimizer={"kind": "sgd"}), types)
+    assert (other.optimizer.kind, other.optimizer.lr) == ("sgd", 0.01)
+    again, _ = resolve(Plan.parse(resolved.model_dump(mode="json")), types)
+    assert again == resolved
 
 
 def test_a_resolved_plan_resolves_to_itself() -> None:

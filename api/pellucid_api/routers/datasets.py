@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
+from fastapi.responses import FileResponse
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -98,6 +99,17 @@ def preview(
 ) -> list[dict[str, Any]]:
     """Preview a data set's first rows."""
     return services.datasets.preview(reference, rows)
+
+
+def content(services: Held, reference: Reference) -> FileResponse:
+    """Download a data set's content, as Parquet with the canonical types."""
+    dataset = services.datasets.get(reference)
+    return FileResponse(
+        services.datasets.path(dataset.sha256),
+        media_type="application/vnd.apache.parquet",
+        filename=f"{dataset.name}-{dataset.version}.parquet",
+        headers={"ETag": f'"{dataset.sha256}"'},
+    )
 
 
 def lineage(services: Held, reference: Reference) -> Lineage:

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from pellucid.cli import data, jobs, models, services
+from pellucid.cli.reproduce import reproduce
 from pellucid.cli.terminal import fail
 from pellucid.errors import PellucidError
 
@@ -25,6 +26,7 @@ app.command()(jobs.train)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.command()(models.predict)
+app.command()(reproduce)
 services.register(app)
 
 

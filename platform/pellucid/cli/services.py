@@ -1,16 +1,22 @@
 """`pellucid up`, `api`, `worker`, `db`, `settings` and `demo`: the processes themselves."""
 
 import signal
-import sys
 import threading
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.terminal import Json, console, say, show_facts, show_json, show_text
-from pellucid.errors import InvalidSettings, PellucidError
+from pellucid.cli.terminal import (
+    Json,
+    console,
+    require_extra,
+    say,
+    show_facts,
+    show_json,
+    show_text,
+)
+from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from pellucid.settings import Settings
@@ -36,8 +42,8 @@ def up() -> None:
     from pellucid.supervisor.services import api_url, running
 
     settings = _settings()
-    _require_extra("fastapi", "api")
-    _require_extra("torch", "pipelines")
+    require_extra("fastapi", "api")
+    require_extra("torch", "pipelines")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -53,8 +59,8 @@ def up() -> None:
 
 def api(context: typer.Context) -> None:
     """Serve the API (needs the extra `api`)."""
-    _require_extra("fastapi", "api")
-    _require_extra("onnxruntime", "api")
+    require_extra("fastapi", "api")
+    require_extra("onnxruntime", "api")
     (entry,) = entry_points(group="pellucid.commands", name="api")
     command = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -65,7 +71,7 @@ def api(context: typer.Context) -> None:
 
 def worker() -> None:
     """Run training jobs (needs the extra `pipelines`)."""
-    _require_extra("torch", "pipelines")
+    require_extra("torch", "pipelines")
     from pellucid.jobs.worker import run_worker
 
     run_worker(_settings())
@@ -97,8 +103,8 @@ def current_(as_json: Json = False) -> None:
 
 def demo() -> None:
     """Run the main job end to end: data, training, explanation, serving."""
-    _require_extra("fastapi", "api")
-    _require_extra("torch", "pipelines")
+    require_extra("fastapi", "api")
+    require_extra("torch", "pipelines")
     from pellucid.demo import run
 
     run(_settings(), console())
@@ -125,11 +131,3 @@ def _settings() -> "Settings":
     from pellucid.settings import Settings
 
     return Settings.load()
-
-
-def _require_extra(module: str, extra: str) -> None:
-    if find_spec(module) is None:
-        raise InvalidSettings(
-            f"This command needs {module}, which is not installed.",
-            remedy=f"Install the extra: {sys.executable} -m pip install 'pellucid[{extra}]'",
-        )

@@ -8,13 +8,14 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from pellucid.errors import PellucidError
+from pellucid.errors import InvalidSettings, PellucidError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -93,6 +94,19 @@ def fail(error: PellucidError) -> NoReturn:
     parts.append(error.remedy and f"  remedy: {error.remedy}")
     say("\n".join(part for part in parts if part))
     sys.exit(1)
+
+
+def require_extra(module: str, extra: str) -> None:
+    """Refuse a command whose extra is not installed.
+
+    Raises:
+        InvalidSettings: it names the extra.
+    """
+    if find_spec(module) is None:
+        raise InvalidSettings(
+            f"This command needs {module}, which is not installed.",
+            remedy=f"Install the extra: {sys.executable} -m pip install 'pellucid[{extra}]'",
+        )
 
 
 def _plain(value: Any) -> Any:

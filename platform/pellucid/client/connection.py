@@ -70,6 +70,17 @@ class Connection:
         except httpx.TransportError as error:
             raise self._unavailable(error) from error
 
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Send a GET request and read its answer piece by piece."""
+        try:
+            with self._http.stream("GET", path) as response:
+                if response.is_error:
+                    response.read()
+                _raise_problem(response)
+                yield from response.iter_bytes()
+        except httpx.TransportError as error:
+            raise self._unavailable(error) from error
+
     def _unavailable(self, error: Exception) -> errors.Unavailable:
         return errors.Unavailable(
             f"No answer from the service: {error or type(error).__name__}.",

@@ -72,6 +72,12 @@ class Datasets:
             self._connection.send("GET", _dataset(reference) + "/preview", params=params).json()
         )
 
+    def download(self, reference: str, to: Path) -> None:
+        """Write a version's content, a Parquet file, streamed to disk."""
+        with to.open("wb") as file:
+            for chunk in self._connection.chunks(_dataset(reference) + "/content"):
+                file.write(chunk)
+
     def lineage(self, reference: str) -> Lineage:
         """Ancestors, descendants, jobs and models of a version."""
         return self._connection.fetch(Lineage, "GET", _dataset(reference) + "/lineage")

@@ -1,5 +1,6 @@
 """The plan as a whole: read, checked, and described."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -78,7 +79,7 @@ class Plan(Part):
         try:
             return cls.model_validate(value)
         except ValidationError as error:
-            raise _invalid(error) from error
+            raise _invalid(error, value) from error
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -99,17 +100,29 @@ class Plan(Part):
         return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | cls.model_json_schema()
 
 
-def _invalid(error: ValidationError) -> InvalidPlan:
-    problems = []
+def _invalid(error: ValidationError, given: dict[str, Any]) -> InvalidPlan:
+    paths, problems = [], []
     for item in error.errors():
-        path = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            problems.append(f"{path}: unknown key")
-        else:
-            problems.append(f"{path}: {item['msg']} (got {item['input']!r:.80})")
-    paths = [".".join(str(part) for part in item["loc"]) for item in error.errors()]
+        path = ".".join(_path(item["loc"], given))
+        paths.append(path)
+        match item["type"]:
+            case "extra_forbidden":
+                problems.append(f"{path}: unknown key")
+            case "union_tag_not_found":
+                problems.append(f"{path}: its `kind` is missing")
+            case _:
+                problems.append(f"{path}: {item['msg']} (got {item['input']!r:.80})")
     return InvalidPlan(
         "; ".join(problems) + ".",
         where={"path": paths[0] if len(paths) == 1 else paths},
         remedy="`pellucid train --schema` or GET /v1/schemas/plan lists every key and its values.",
     )
+
+
+def _path(location: tuple[int | str, ...], value: Any) -> Iterator[str]:
+    """The keys that lead to a value, without the kinds that pydantic puts between them."""
+    for part in location:
+        if isinstance(value, dict) and part not in value and part == value.get("kind"):
+            continue
+        yield str(part)
+        value = value.get(part) if isinstance(value, dict) else None

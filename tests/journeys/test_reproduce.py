@@ -1,0 +1,62 @@
+"""A run is run again by its name, and gives the same weights, bit by bit."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from pellucid.datasets import synthetic
+from support.stack import running_stack
+
+PLAN = {
+    "name": "credit",
+    "data": {"dataset": "credit"},
+    "model": {"kind": "mlp", "widths": [16]},
+    "training": {"epochs": 5},
+    "evaluation": {"resamples": 100},
+    "explanation": {"rows": 10, "background": 10},
+}
+
+
+@pytest.mark.timeout(400)
+def test_reproduce(tmp_path):
+    table, roles = synthetic.credit(300, seed=0)
+    pq.write_table(table, tmp_path / "credit.parquet")
+    with running_stack(tmp_path / "home") as stack:
+        client = stack.client
+        client.datasets.add(tmp_path / "credit.parquet", name="credit", roles=roles)
+        job = client.jobs.wait(client.jobs.submit(PLAN).id)
+        assert job.status == "succeeded", job.reason
+        client.datasets.download("credit@1", tmp_path / "again.parquet")
+        assert pq.read_table(tmp_path / "again.parquet").equals(table)
+
+        def reproduce(reference, **variables):
+            environment = os.environ | {
+                "PELLUCID_URL": stack.settings.resolved_url,
+                "PELLUCID_MLFLOW_URL": stack.settings.resolved_mlflow_url,
+                "PELLUCID_HOME": str(tmp_path / "elsewhere"),
+                **variables,
+            }
+            command = [sys.executable, "-m", "pellucid.cli", "reproduce", reference, "--json"]
+            return subprocess.run(command, env=environment, text=True, capture_output=True)
+
+        done = reproduce("credit@champion")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {"inputs": [], "outcome": []}
+
+        done = reproduce(job.run_id, CUBLAS_WORKSPACE_CONFIG=":16:8")
+        assert done.returncode == 0, done.stderr
+        (only,) = json.loads(done.stdout)["inputs"]
+        assert only == {
+            "name": "variable.CUBLAS_WORKSPACE_CONFIG",
+            "before": None,
+            "after": ":16:8",
+        }
+
+        done = reproduce("credit/7")
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "no version 7" in done.stderr.lower() or "7" in done.stderr
