@@ -61,6 +61,7 @@ migrate: setup
 
 reference: setup
 	$(BIN)/pellucid settings --markdown > docs/reference/settings.md
+	$(BIN)/pellucid train --schema --markdown > docs/reference/plan.md
 
 # Random secrets for docker-compose.yml; existing ones stay. The directory is private to you; its
 # files are readable, because the services' users read them through a bind mount.

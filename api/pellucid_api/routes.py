@@ -62,6 +62,7 @@ ROUTES: dict[str, tuple[Route, ...]] = {
         _route("POST", _job + "/cancel", jobs.cancel, 404, **_accepted),
         _route("POST", _job + "/retry", jobs.retry, 404, 409, **_accepted),
         _route("GET", _job + "/events", events.events, 404, response_class=EventSourceResponse),
+        _route("GET", _job + "/trials", jobs.trials, 404, 422),
         _route("GET", _job + "/logs", events.logs, 404, response_class=events.LogResponse),
         _route("GET", "/v1/schemas/plan", schemas.plan),
     ),

@@ -11,6 +11,7 @@ from pellucid.datasets.targets import check_target
 from pellucid.errors import InvalidData, InvalidPlan, NotFound
 from pellucid.plan import Plan, resolve
 from pellucid.resources import Dataset, Job
+from pellucid.search.space import check
 from pellucid_api.services import Services
 
 
@@ -24,11 +25,16 @@ def submit(services: Services, value: Any, idempotency_key: str | None) -> Job:
     """
     plan = Plan.parse(value)
     dataset = _dataset(services, plan)
-    resolved = _resolved(services, plan, dataset)
+    resolved = _pinned(services, _resolved(services, plan, dataset))
     _check_target(services, dataset, resolved)
+    kept = resolved.model_dump(mode="json")
+    if resolved.search is not None:
+        kept = _open(plan, resolved)
+        check(kept, resolved.search, dataset.data_schema)
     job, _ = services.queue.submit(
-        resolved.model_dump(mode="json"),
+        kept,
         name=resolved.name,
+        kind="training" if resolved.search is None else "search",
         data_version=dataset.sha256,
         idempotency_key=idempotency_key,
         fingerprint=_fingerprint(value),
@@ -55,9 +61,43 @@ def _resolved(services: Services, plan: Plan, dataset: Dataset) -> Plan:
     return resolved.model_copy(update={"data": data})
 
 
+def _pinned(services: Services, plan: Plan) -> Plan:
+    """The plan with the version to start from by its number: an alias may move."""
+    transfer = plan.transfer
+    if transfer is None:
+        return plan
+    try:
+        number = transfer.number or _aliased(services, transfer.name, str(transfer.alias))
+        services.registry.version(transfer.name, number)
+    except (NotFound, KeyError) as error:
+        raise InvalidPlan(
+            f"There is no registered version {transfer.version}.",
+            where={"path": "transfer.version"},
+            remedy="`pellucid models list` shows models, their versions and aliases.",
+        ) from error
+    pinned = transfer.model_copy(update={"version": f"models:/{transfer.name}/{number}"})
+    return plan.model_copy(update={"transfer": pinned})
+
+
+def _open(given: Plan, resolved: Plan) -> dict[str, Any]:
+    """The plan of a search: what was given, so that defaults follow what each trial chooses.
+
+    Only what no trial changes, and what an alias or newer data could change, is settled.
+    """
+    settled = ("data", "target", "task", "transfer", "search")
+    whole = resolved.model_dump(mode="json")
+    return given.model_dump(mode="json", exclude_unset=True) | {key: whole[key] for key in settled}
+
+
+def _aliased(services: Services, name: str, alias: str) -> int:
+    return services.registry.model(name).aliases[alias]
+
+
 def _check_target(services: Services, dataset: Dataset, plan: Plan) -> None:
     name = str(plan.target)
     column = services.datasets.column(dataset.sha256, name)
+    if plan.data.windows is not None:
+        column = column.drop_null()  # not every step of a long table needs one
     try:
         check_target(column, plan.task, name=name)
     except InvalidData as error:

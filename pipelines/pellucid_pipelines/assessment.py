@@ -84,7 +84,7 @@ def write_tables(assessed: Assessed, examples: Data, workspace: Workspace) -> No
 
 def draw(assessed: Assessed, explained: Explained, examples: Data, workspace: Workspace) -> None:
     """Draw the learning curves, the test scores and the explanations."""
-    from pellucid_pipelines import figures, shap_figures  # matplotlib and shap: seconds
+    from pellucid_pipelines import figures, places_figures, shap_figures  # with shap: seconds
 
     workspace.figures.mkdir(parents=True, exist_ok=True)
     figures.learning_curves(_curves(workspace), workspace.figures)
@@ -97,7 +97,10 @@ def draw(assessed: Assessed, explained: Explained, examples: Data, workspace: Wo
         weight=examples.weights(examples.parts.test),
         directory=workspace.figures,
     )
-    shap_figures.shap_figures(explained, workspace.figures)
+    if explained.places is None:
+        shap_figures.shap_figures(explained, workspace.figures)
+    else:
+        places_figures.places_figures(explained, workspace.figures)
 
 
 def _curves(workspace: Workspace) -> Iterator[Metric]:

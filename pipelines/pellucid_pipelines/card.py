@@ -37,6 +37,7 @@ def model_card(
     evaluation: Evaluation,
     importance: Mapping[str, float],
     explanation: Explanation,
+    findings: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The card, in Markdown.
 
@@ -46,6 +47,7 @@ def model_card(
         evaluation: on the test rows.
         importance: raw column -> mean |SHAP value|, falling.
         explanation: how those came about.
+        findings: what went wrong while it was trained, the severest first.
     """
     sections = {
         "Model details": _details(manifest),
@@ -56,6 +58,7 @@ def model_card(
         "Training data": _training_data(manifest, rows),
         "Quantitative analyses": _analyses(manifest, evaluation, importance, explanation),
         "Ethical considerations": _ethics(evaluation),
+        "Findings of the training": _findings(findings),
         "Caveats and recommendations": _caveats(manifest, evaluation, explanation),
         "How to load it": _loading(manifest),
     }
@@ -96,13 +99,33 @@ def _details(manifest: Manifest) -> str:
 
 
 def _use(manifest: Manifest) -> str:
-    inputs = [(given.name, given.kind, len(given.categories) or "") for given in manifest.inputs]
-    what = "the classes' probabilities" if manifest.classes else "a number in the target's units"
-    return (
+    what = "the classes' probabilities" if manifest.classes else _values(manifest)
+    text = (
         f"One row of the columns below gives {what} of {_text(manifest.target)}. The plan states "
         "no purpose: whoever deploys the model has to say what it may and may not decide.\n\n"
-        + _table(("column", "kind", "known categories"), inputs)
     )
+    if any(given.shape for given in manifest.inputs):
+        inputs = [(given.name, given.kind, _read_as(given)) for given in manifest.inputs]
+        return text + _table(("column", "kind", "read as"), inputs)
+    known = [(given.name, given.kind, len(given.categories) or "") for given in manifest.inputs]
+    return text + _table(("column", "kind", "known categories"), known)
+
+
+def _values(manifest: Manifest) -> str:
+    steps = [output.shape[1] for output in manifest.outputs if len(output.shape) == 2]
+    return f"the next {steps[0]} values" if steps else "a number in the target's units"
+
+
+def _read_as(given: Input) -> str:
+    """How an image, a sequence or a text comes to the network."""
+    if given.kind is Kind.IMAGE:
+        *frames, height, width, channels = given.shape
+        colours = "grey" if channels == 1 else "in colour"
+        moving = f"{frames[0]} frames of " if frames else ""
+        return f"{moving}{height} x {width} pixels, {colours}; other sizes are stretched"
+    if given.kind is Kind.SEQUENCE:
+        return f"the last {given.shape[0]} steps; missing ones are taken for the mean"
+    return f"the first {given.shape[0]} tokens of its own tokenizer"
 
 
 def _factors(evaluation: Evaluation) -> str:
@@ -240,6 +263,16 @@ def _ethics(evaluation: Evaluation) -> str:
     return "\n\n".join(parts)
 
 
+def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
+    if not findings:
+        return "None: see the how-to `diagnose` for what is looked for."
+    return "\n".join(
+        f"- **{_text(each['code'])}** ({each['severity']}): {_text(each['message'])} "
+        f"{each['remedy']}"
+        for each in findings
+    )
+
+
 def _caveats(manifest: Manifest, evaluation: Evaluation, explanation: Explanation) -> str:
     items = [
         "Base value plus SHAP values give the network's output to within a relative error of "
@@ -288,12 +321,32 @@ model = mlflow.onnx.load_model("models:/{manifest.name}@champion")
 session = onnxruntime.InferenceSession(model.SerializeToString())
 ```
 
-Every input is one raw column, of shape (rows,)."""
+{_inputs_of_graph(manifest)}"""
+
+
+def _inputs_of_graph(manifest: Manifest) -> str:
+    shaped = [given for given in manifest.inputs if given.shape]
+    if not shaped:
+        return "Every input is one raw column, of shape (rows,)."
+    listed = ", ".join(
+        f"{_text(given.name)} {given.datatype} (rows, {', '.join(map(str, given.shape))})"
+        for given in shaped
+    )
+    return (
+        f"The graph itself takes arrays: {listed}. `mlflow.pyfunc.load_model` takes image files "
+        "as bytes, lists and strings."
+    )
 
 
 def _example(given: Input) -> object:
     if given.kind is Kind.CATEGORICAL:
         return given.categories[0] if given.categories else ""
+    if given.shape:
+        return {
+            Kind.IMAGE: "<base64 of a PNG or JPEG file>",
+            Kind.SEQUENCE: [0.5, None, 1.5],
+            Kind.TEXT: "Some text.",
+        }[given.kind]
     return {Kind.BOOLEAN: True, Kind.DATETIME: "2026-01-31T12:00:00"}.get(given.kind, 0)
 
 

@@ -13,7 +13,7 @@ import torch
 from pellucid.jobs.workspace import Request, write_atomically
 
 _log = logging.getLogger(__name__)
-_FORMAT = 1  # raised when the content changes; older checkpoints are then ignored
+_FORMAT = 2  # raised when the content changes; older checkpoints are then ignored
 
 
 def fingerprint(request: Request) -> str:
@@ -25,12 +25,15 @@ def fingerprint(request: Request) -> str:
 class Checkpoints:
     """One file, replaced as a whole: a crash leaves the last commit or the one before."""
 
-    def __init__(self, directory: Path, fingerprint: str) -> None:
+    def __init__(self, directory: Path, fingerprint: str, *, writes: bool = True) -> None:
         self.path = directory / "state.pt"
         self.fingerprint = fingerprint
+        self.writes = writes  # of several processes that train together one commits
 
     def save(self, state: dict[str, Any]) -> None:
         """Commit tensors and plain values."""
+        if not self.writes:
+            return
         content = io.BytesIO()
         torch.save({"fingerprint": self.fingerprint, "state": state}, content)
         write_atomically(self.path, content.getvalue())
@@ -38,7 +41,7 @@ class Checkpoints:
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The last commit of the same plan and data, its tensors on a device; or None."""
         for torn in self.path.parent.glob(f".{self.path.name}.*.tmp"):  # killed while saving
-            torn.unlink()
+            torn.unlink(missing_ok=True)
         if not self.path.exists():
             return None
         content = io.BytesIO(self.path.read_bytes())

@@ -23,8 +23,11 @@ from pellucid.bundle import Bundle, Manifest
 from pellucid.errors import Conflict
 from pellucid.jobs.workspace import Workspace, write_atomically
 from pellucid.plan import Plan
+from pellucid.raw.columns import tokenizer_in
 from pellucid.schema import Kind, Role
 from pellucid_pipelines.export import raw_inputs, run_onnx
+
+_PIECE = 1024  # rows that are decoded at once
 
 
 def compare(champion: Bundle, workspace: Workspace) -> dict[str, Any]:
@@ -91,20 +94,35 @@ def _obstacle(champion: Manifest, candidate: Manifest, rows: pa.Table) -> str:
             f"The champion's positive class is {champion.positive_class!r}, "
             f"the candidate's {candidate.positive_class!r}."
         )
+    shapes = [[output.shape for output in each.outputs] for each in (champion, candidate)]
+    if champion.task == "regression" and shapes[0] != shapes[1]:
+        return "The champion and the candidate forecast another number of steps."
     missing = [each.name for each in champion.inputs if each.name not in rows.column_names]
     if missing:
         return f"The champion needs columns that the test rows lack: {', '.join(missing)}."
     for each in champion.inputs:
-        texts = pa.types.is_string(rows.schema.field(each.name).type)
-        if texts is not (each.kind is Kind.CATEGORICAL):
+        if each.kind not in _kinds(rows.schema.field(each.name).type):
             return (
                 f"The champion takes {each.name!r} as {each.kind}; the test rows hold it otherwise."
             )
     return ""
 
 
+def _kinds(stored: pa.DataType) -> tuple[Kind, ...]:
+    """What a column of the test rows can be read as."""
+    if pa.types.is_string(stored) or pa.types.is_large_string(stored):
+        return Kind.CATEGORICAL, Kind.TEXT
+    if pa.types.is_binary(stored) or pa.types.is_large_binary(stored):
+        return (Kind.IMAGE,)
+    if pa.types.is_list(stored) or pa.types.is_large_list(stored):
+        return (Kind.SEQUENCE,)
+    return Kind.NUMERIC, Kind.BOOLEAN, Kind.DATETIME
+
+
 def _truth(column: pa.ChunkedArray, manifest: Manifest) -> np.ndarray:
-    """(N,) class indices, or values."""
+    """(N,) class indices, or values; (N, steps ahead) of a forecast."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return np.array(column.to_pylist(), dtype=np.float64)
     if manifest.task == "regression":
         return np.array(column.cast(pa.float64()).to_numpy())
     labels = pa.array([str(label) for label in manifest.classes])
@@ -119,9 +137,15 @@ def _weight(rows: pa.Table, workspace: Workspace) -> np.ndarray | None:
 
 
 def _predictions(bundle: Bundle, rows: pa.Table) -> np.ndarray:
-    """(N, K) probabilities or (N,) values."""
-    outputs = run_onnx(bundle.model_path, raw_inputs(rows, bundle.manifest.inputs))
-    return outputs["value"] if bundle.manifest.task == "regression" else outputs["probabilities"]
+    """(N, K) probabilities, or (N,) or (N, steps ahead) values."""
+    inputs, tokenizer = bundle.manifest.inputs, tokenizer_in(bundle.root)
+    name = "value" if bundle.manifest.task == "regression" else "probabilities"
+    step = _PIECE if any(each.shape for each in inputs) else max(1, len(rows))
+    found = [
+        run_onnx(bundle.model_path, raw_inputs(rows.slice(start, step), inputs, tokenizer))[name]
+        for start in range(0, max(1, len(rows)), step)
+    ]
+    return np.concatenate(found)
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from pellucid_pipelines import preprocessing, tensors
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.preprocessing import Preprocessing
 from pellucid_pipelines.tensors import Rows, Target
+from pellucid_pipelines.windows import without_overlap
 
 _SAMPLE = 16_384  # rows
 
@@ -40,7 +41,7 @@ class Data:
         return self.table.take(pa.array(rows))
 
     def truth(self, rows: np.ndarray) -> np.ndarray:
-        """(N,) class indices or values of some rows."""
+        """(N,) class indices or values, or (N, steps ahead) values, of some rows."""
         return self.target.truth(self._column(self.target.name, rows))
 
     def weights(self, rows: np.ndarray) -> np.ndarray | None:
@@ -79,11 +80,14 @@ class Data:
 
 def read(request: Request, spec: plan.Plan) -> pa.Table:
     """Every row, in the columns that the run uses."""
-    split_by = getattr(spec.split, "column", None)
+    windows = spec.data.windows
+    keys = [windows.id, windows.time] if windows else []
+    groups = [spec.cross_validation.group] if spec.cross_validation else []
+    needed = {getattr(spec.split, "column", None), *keys, *groups}
     used = [
         column.name
         for column in request.data_schema.columns
-        if column.role != Role.IGNORE or column.name == split_by
+        if column.role != Role.IGNORE or column.name in needed
     ]
     return pq.read_table(request.data_path, columns=used)
 
@@ -92,9 +96,10 @@ def split(table: pa.Table, spec: plan.Plan) -> Parts:
     """Row indices of train, validation and test."""
     assert spec.split is not None, "a resolved plan has a split"
     assert spec.target is not None, "a resolved plan has a target"
-    return split_rows(
+    parts = split_rows(
         table, spec.split, target=spec.target, task=spec.task, seed=spec.training.seed
     )
+    return without_overlap(parts, table, spec)
 
 
 def prepare(table: pa.Table, parts: Parts, schema: Schema, spec: plan.Plan) -> Data:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from torch import Tensor, nn
 
 from pellucid.errors import DeviceUnavailable
 
@@ -34,6 +35,43 @@ def choose_device(asked: str) -> torch.device:
             remedy="Run the worker where `nvidia-smi` lists a device, or set training.device.",
         )
     return torch.device("cuda" if asked != "cpu" and cuda else "cpu")
+
+
+def make_deterministic(wanted: bool, device: torch.device) -> None:
+    """Ask PyTorch for algorithms that give the same bits again on the same device, or for speed.
+
+    Must come before the first CUDA call of the process: cuBLAS reads its workspace then. An
+    operation that has no such algorithm is warned of. On the CPU all we use are of that kind.
+    """
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
+    torch.backends.cudnn.deterministic = wanted
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not wanted
+
+
+@torch.no_grad()
+def multiply_adds(network: nn.Module, row: Tensor | None) -> int:
+    """Of a forward pass of one row (1, ...): of its linear layers and convolutions.
+
+    At least one for each weight, which is all that is known without a row.
+    """
+    parameters = sum(each.numel() for each in network.parameters())
+    counted = [0]
+
+    def count(layer: nn.Module, _inputs: object, outputs: Tensor) -> None:
+        counted[0] += outputs.numel() * layer.get_parameter("weight")[0].numel()
+
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d)
+    layers = [each for each in network.modules() if isinstance(each, kinds)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    training = network.training
+    if row is not None:
+        network.eval()(row)
+    network.train(training)
+    for hook in hooks:
+        hook.remove()
+    return max(parameters, counted[0])
 
 
 def limit_threads(work: int) -> None:
@@ -77,9 +115,14 @@ def tags(device: torch.device, seed: int) -> dict[str, str]:
         "cpu": cpu_name(),
         "cpu_threads": str(torch.get_num_threads()),
         "seed": str(seed),
+        "deterministic": str(torch.are_deterministic_algorithms_enabled()).lower(),
     }
     if device.type == "cuda":
         found |= {"cuda": torch.version.cuda or "", "cuda_driver": _driver_version()}
+        found |= {
+            "tf32.matmul": str(torch.backends.cuda.matmul.allow_tf32).lower(),
+            "tf32.cudnn": str(torch.backends.cudnn.allow_tf32).lower(),
+        }
     found |= {f"version.{name}": version for name, version in versions().items()}
     return found | git_state(Path(__file__))
 

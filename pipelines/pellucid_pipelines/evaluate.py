@@ -54,8 +54,8 @@ def evaluate(
     """Every score of the task, on all rows and by group, with bootstrap intervals.
 
     Args:
-        truth: (N,) class indices; regression: in the target's units.
-        prediction: (N, K) probabilities in the order of `classes`; regression: (N,).
+        truth: (N,) class indices; regression: in the target's units, (N, steps) of a forecast.
+        prediction: (N, K) probabilities in the order of `classes`; regression: as the truth.
         classes: None for regression.
         positive: with two classes, the index of the positive one.
         sensitive: column -> its raw values (N,); `groups.groups_of` says how they become groups.

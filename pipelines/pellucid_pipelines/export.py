@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from pellucid.bundle import MODEL, PARITY, Datatype, Input, Parity, parity_error
 from pellucid.errors import TrainingFailed
+from pellucid.raw import columns
+from pellucid.raw.texts import Tokenizer
 from pellucid_pipelines.onnx_graph import surround
 from pellucid_pipelines.preprocessing import Preprocessing
 from pellucid_pipelines.preprocessing.tabular import numbers_of, texts_of
@@ -40,7 +42,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class _Core(nn.Module):
-    """The preprocessing's feeds to probabilities (N, K) or values (N,)."""
+    """The preprocessing's feeds to probabilities (N, K) or values, (N,) or (N, steps ahead)."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, target: Target) -> None:
         super().__init__()
@@ -59,10 +61,11 @@ def export_model(
 ) -> int:
     """Write the ONNX model: one self-contained file, the same bytes for the same weights.
 
-    Inputs, each (rows,): the raw columns by their exact names, double or string. Outputs: `label`
-    (rows,) int64 or string and `probabilities` (rows, K) float; or `value` (rows,) float. As ONNX
-    has one name space, an output whose name is a raw column's gets underscores appended; their
-    order never changes. Any number of rows, 0 included.
+    Inputs, as the manifest has them: the raw columns by their exact names, double or string of
+    shape (rows,), or decoded images, padded lists and tokens. Outputs: `label` (rows,) int64 or
+    string and `probabilities` (rows, K) float; or `value` float, (rows,) or (rows, steps ahead).
+    As ONNX has one name space, an output whose name is a raw column's gets underscores appended;
+    their order never changes. Any number of rows, 0 included.
 
     Returns:
         The opset.
@@ -94,21 +97,19 @@ def measure_parity(
 ) -> Parity:
     """Run ONNX Runtime on the directory's model.onnx against PyTorch, and write parity.npz.
 
-    The rows are those of `table` and, made from them, for each column a row that misses it, and
-    for each categorical column a row with an unknown category.
+    The rows are those of `table` and, made from them, for each column that may be missing a row
+    that misses it, and for each categorical column a row with an unknown category.
 
     Raises:
         TrainingFailed: they differ by more than 1e-5, or in a label that is no tie.
     """
-    raw = _with_holes(raw_inputs(table, preprocessing.inputs), preprocessing.inputs)
-    core = _Core(network, preprocessing, target)
-    columns = preprocessing.encode(pa.table(raw))
-    with torch.no_grad():
-        prediction = core(*preprocessing.stack(columns)).numpy()
+    inputs = preprocessing.inputs
+    raw = _with_holes(raw_inputs(table, inputs, preprocessing.tokenizer), inputs)
+    prediction = _predicted(_Core(network, preprocessing, target), raw)
     expected = _named(prediction, target)
     given = run_onnx(directory / MODEL, raw)
     compared = "value" if target.task == "regression" else "probabilities"
-    error = parity_error(given[compared], expected[compared])
+    error = parity_error(given[compared], expected[compared], compared)
     if not error <= TOLERANCE or not _same_labels(given, expected):  # also refuses NaN
         raise TrainingFailed(
             f"The exported model differs from PyTorch by {error:.2g} (limit {TOLERANCE:.0e}), "
@@ -126,25 +127,45 @@ def measure_parity(
 def run_onnx(path: Path, feed: Mapping[str, np.ndarray]) -> Arrays:
     """A model's outputs by name (label, probabilities | value) on the CPU.
 
-    `feed`: raw column -> (N,) float64 or strings.
+    `feed`: raw column -> (N,) float64 or strings, or (N, *shape).
     """
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name.rstrip("_") for output in session.get_outputs()]
     tensors = {name: _loaded(values) for name, values in feed.items()}
-    return dict(zip(names, session.run(None, tensors), strict=True))
+    found = [session.run(None, piece) for piece in columns.pieces(tensors)]
+    joined = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return dict(zip(names, joined, strict=True))
 
 
-def raw_inputs(table: pa.Table, inputs: tuple[Input, ...]) -> Arrays:
-    """A table's columns as a model takes them: (N,) float64, or strings as objects.
+def raw_inputs(
+    table: pa.Table, inputs: tuple[Input, ...], tokenizer: Tokenizer | None = None
+) -> Arrays:
+    """A table's columns as a model takes them: (N,) float64, strings as objects, (N, *shape).
 
-    A text longer than every known category is cut to where it is still longer: an unknown one.
+    A category longer than every known one is cut to where it is still longer: an unknown one.
+
+    Raises:
+        InvalidData: an image is missing or damaged.
     """
-    return {
-        each.name: _strings(table[each.name], each)
-        if each.datatype is Datatype.BYTES
-        else numbers_of(table[each.name])
-        for each in inputs
-    }
+    return {each.name: _raw(table[each.name], each, tokenizer) for each in inputs}
+
+
+def _raw(column: pa.ChunkedArray, each: Input, tokenizer: Tokenizer | None) -> np.ndarray:
+    if each.shape:
+        return columns.read(column.to_pylist(), each.kind, each.shape, tokenizer)
+    return _strings(column, each) if each.datatype is Datatype.BYTES else numbers_of(column)
+
+
+def _predicted(core: _Core, raw: Arrays) -> np.ndarray:
+    """What PyTorch gives for raw inputs; an input that has a shape needs no encoding."""
+    preprocessing = core.preprocessing
+    if all(each.shape for each in preprocessing.inputs):
+        encoded = {name: torch.from_numpy(values) for name, values in raw.items()}
+    else:
+        encoded = preprocessing.encode(pa.table(raw))
+    with torch.no_grad():
+        prediction: np.ndarray = core(*preprocessing.stack(encoded)).numpy()
+    return prediction
 
 
 def _strings(column: pa.ChunkedArray, each: Input) -> np.ndarray:
@@ -154,16 +175,22 @@ def _strings(column: pa.ChunkedArray, each: Input) -> np.ndarray:
 
 
 def _with_holes(raw: Arrays, inputs: tuple[Input, ...]) -> Arrays:
-    """The rows, then for each column one that misses it, then for each text an unknown one."""
+    """The rows, then for each column one that misses it, then for each category an unknown one."""
     count = len(next(iter(raw.values())))
+    holes = [(each.name, value) for each in inputs if (value := _missing(each)) is not None]
     texts = [each for each in inputs if each.datatype is Datatype.BYTES]
-    added = np.arange(len(inputs) + len(texts)) % count
+    holes += [(each.name, max(each.categories, key=len, default="") + "?") for each in texts]
+    added = np.arange(len(holes)) % count
     rows = {name: np.concatenate([values, values[added]]) for name, values in raw.items()}
-    for i, each in enumerate(inputs):
-        rows[each.name][count + i] = "" if each in texts else np.nan
-    for i, each in enumerate(texts, start=count + len(inputs)):
-        rows[each.name][i] = max(each.categories, key=len, default="") + "?"
+    for i, (name, value) in enumerate(holes, start=count):
+        rows[name][i] = value
     return {name: _loaded(_storable(values)) for name, values in rows.items()}
+
+
+def _missing(each: Input) -> Any:
+    if each.shape:
+        return columns.missing(each.kind, each.shape)
+    return "" if each.datatype is Datatype.BYTES else np.nan
 
 
 def _storable(values: np.ndarray) -> np.ndarray:
@@ -193,15 +220,18 @@ def _same_labels(given: Arrays, expected: Arrays) -> bool:
 
 def _exported(core: _Core) -> Any:
     """The core in ONNX, as `torch.onnx` writes it."""
-    columns = {
+    examples = {
         each.name: torch.zeros(2, *each.shape, dtype=_TORCH_TYPES[each.datatype])
         for each in core.preprocessing.inputs
     }
-    given = core.preprocessing.stack(columns)
+    given = core.preprocessing.stack(examples)
     rows = {0: torch.export.Dim.DYNAMIC}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # torchvision is missing, it says
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+        # torch.export of a recurrent layer: its own code, and a list of weights that it rebuilds
+        warnings.filterwarnings("ignore", message="_check_is_size", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="The tensor attributes", category=UserWarning)
         program = torch.onnx.export(
             core,
             given,

@@ -83,12 +83,14 @@ def evaluation_figures(
     """Write the figures of the held-out rows; the arguments are those of `evaluate`.
 
     Classification: confusion_matrix.png, roc.png, precision_recall.png, calibration.png.
-    Regression: predicted_vs_actual.png, residuals.png. Either: groups_<column>.png for every
-    sensitive column.
+    Regression: predicted_vs_actual.png, residuals.png and, of a forecast, error_by_step.png.
+    Either: groups_<column>.png for every sensitive column.
     """
     if classes is None:
-        _predicted_vs_actual(truth, prediction, evaluation.metrics, directory)
-        _residuals(truth, prediction, directory)
+        if truth.ndim == 2:
+            _error_by_step(truth, prediction, weight, directory)
+        _predicted_vs_actual(truth.ravel(), prediction.ravel(), evaluation.metrics, directory)
+        _residuals(truth.ravel(), prediction.ravel(), directory)
     else:
         rows = Outcomes(truth, prediction, positive)
         if evaluation.confusion is not None:
@@ -162,6 +164,25 @@ def _residuals(truth: np.ndarray, prediction: np.ndarray, directory: Path) -> No
         axes.set(xlabel="predicted", ylabel="actual minus predicted")
         beside.hist(residual, bins=40, orientation="horizontal", color=BLUE, rwidth=0.92)
         beside.set(xlabel="rows")
+
+
+def _error_by_step(
+    truth: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None, directory: Path
+) -> None:
+    """How the error of a forecast (N, steps) grows with the step."""
+    squares = np.average((prediction - truth) ** 2, axis=0, weights=weight)
+    absolute = np.average(np.abs(prediction - truth), axis=0, weights=weight)
+    steps = np.arange(1, truth.shape[1] + 1)
+    with drawn(directory / "error_by_step.png", 8, 5) as figure:
+        axes = figure.subplots()
+        marker = "o" if len(steps) <= 48 else None
+        axes.plot(steps, np.sqrt(squares), marker=marker, label=label_of("rmse"))
+        axes.plot(steps, absolute, marker=marker, label=label_of("mae"))
+        axes.set_title("Error by step ahead")
+        axes.set(xlabel="step ahead", ylabel="error, in the target's units")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.legend()
 
 
 def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:

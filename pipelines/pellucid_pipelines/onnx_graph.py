@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from onnx import TensorProto, compose, helper
 
 from pellucid.bundle import Datatype, Input
@@ -26,10 +27,12 @@ def surround(core: Any, preprocessing: Preprocessing, target: Target, opset: int
         prefix = "_" + prefix
     core = compose.add_prefix(core, prefix)
     nodes: list[Any] = []
-    last = helper.make_tensor(f"{prefix}axis", TensorProto.INT64, [1], [-1])
     feeds = [feed for feed in preprocessing.feeds if feed.columns]
     for feed, given in zip(feeds, core.graph.input, strict=True):
         nodes += _gathered(feed, preprocessing, prefix, given.name)
+    constants = []
+    if any(feed.stacked for feed in feeds):
+        constants = [helper.make_tensor(f"{prefix}axis", TensorProto.INT64, [1], [-1])]
     final, endings, extra = _endings(core.graph.output[0].name, names, target, prefix)
     inputs = [
         _described(each.name, _TYPES[each.datatype], each.shape) for each in preprocessing.inputs
@@ -39,7 +42,7 @@ def surround(core: Any, preprocessing: Preprocessing, target: Target, opset: int
         "pellucid",
         inputs,
         endings,
-        [last, *extra, *core.graph.initializer],
+        [*constants, *extra, *core.graph.initializer],
     )
     for part in (*graph.node, *graph.initializer):
         part.ClearField("doc_string")
@@ -53,6 +56,11 @@ def surround(core: Any, preprocessing: Preprocessing, target: Target, opset: int
             helper.make_opsetid("ai.onnx.ml", _ML_OPSET),
         ],
     )
+
+
+def value_shape(target: Target) -> tuple[int, ...]:
+    """The shape of one row's `value`: () for a number, (steps,) for a forecast."""
+    return tuple(target.head()(torch.zeros(1, target.outputs)).shape[1:])
 
 
 def _described(name: str, kind: int, rest: tuple[int, ...]) -> Any:
@@ -101,7 +109,7 @@ def _endings(
     if target.task == "regression":
         value = free("value")
         node = helper.make_node("Identity", [prediction], [value])
-        return [node], [_described(value, TensorProto.FLOAT, ())], []
+        return [node], [_described(value, TensorProto.FLOAT, value_shape(target))], []
     label, probabilities = free("label"), free("probabilities")
     kind = TensorProto.INT64 if isinstance(target.classes[0], int) else TensorProto.STRING
     values = [each.encode() if isinstance(each, str) else each for each in target.classes]

@@ -1,17 +1,21 @@
 """The bundle and the result: what a run hands on."""
 
+import math
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from pellucid import bundle
 from pellucid.bundle import Bundle, Datatype, Manifest, Output, Parity
 from pellucid.jobs.workspace import Request, Workspace
 from pellucid.plan import Plan
+from pellucid.schema import Kind
 from pellucid_pipelines import environment
 from pellucid_pipelines.assessment import Assessed
 from pellucid_pipelines.card import model_card
@@ -21,16 +25,25 @@ from pellucid_pipelines.loop import State
 from pellucid_pipelines.tensors import Target
 
 _PARITY_ROWS = 256
+_PARITY_BYTES = 2**22  # of the parity rows as arrays; never fewer than _FEWEST_ROWS
+_FEWEST_ROWS = 16
 
 
 def export(network: nn.Module, examples: Data, directory: Path) -> tuple[int, Parity]:
-    """Write the ONNX model and its parity rows; returns the opset and how close the two are."""
+    """Write the ONNX model, its parity rows, the network's weights and, of texts, the tokenizer.
+
+    Returns:
+        The opset, and how close ONNX Runtime is to PyTorch.
+    """
     from pellucid_pipelines.export import export_model, measure_parity  # ONNX: seconds
 
     preprocessing, target, parts = examples.preprocessing, examples.target, examples.parts
     directory.mkdir(parents=True, exist_ok=True)
     opset = export_model(network, preprocessing, target, directory / bundle.MODEL)
-    rows = np.concatenate([parts.test, parts.validation, parts.train])[:_PARITY_ROWS]
+    torch.save(network.state_dict(), directory / bundle.WEIGHTS)
+    if preprocessing.tokenizer is not None:
+        preprocessing.tokenizer.save(directory / bundle.TOKENIZER)
+    rows = np.concatenate([parts.test, parts.validation, parts.train])[: _parity_rows(examples)]
     return opset, measure_parity(network, preprocessing, target, examples.take(rows), directory)
 
 
@@ -64,6 +77,7 @@ def pack(
     examples: Data,
     assessed: Assessed,
     explained: Explained,
+    findings: Sequence[dict[str, Any]],
     workspace: Workspace,
 ) -> None:
     """Complete the bundle and seal it; SHAP values and environment also lie beside it."""
@@ -82,6 +96,7 @@ def pack(
             "rows": len(explained.rows),
             "additivity_error": explained.additivity_error,
         },
+        findings=findings,
     )
     (workspace.bundle / bundle.CARD).write_text(card, encoding="utf-8")
     Bundle.seal(workspace.bundle, manifest)
@@ -107,9 +122,18 @@ def result(
     }
 
 
+def _parity_rows(examples: Data) -> int:
+    inputs = examples.preprocessing.inputs
+    size = sum(math.prod(each.shape) * (1 if each.kind is Kind.IMAGE else 8) for each in inputs)
+    return min(_PARITY_ROWS, max(_FEWEST_ROWS, _PARITY_BYTES // size))
+
+
 def _outputs(target: Target) -> tuple[Output, ...]:
     if target.task == "regression":
-        return (Output(name="value", datatype=Datatype.FP32, shape=(-1,)),)
+        from pellucid_pipelines.onnx_graph import value_shape  # ONNX: seconds
+
+        shape = (-1, *value_shape(target))
+        return (Output(name="value", datatype=Datatype.FP32, shape=shape),)
     numbered = all(isinstance(label, int) for label in target.classes)
     label = Datatype.INT64 if numbered else Datatype.BYTES
     return (

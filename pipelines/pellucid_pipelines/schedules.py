@@ -18,6 +18,11 @@ def _constant(_spec: plan.Constant, _step: int, _steps: int, _losses: Sequence[f
     return 1.0
 
 
+def _step(spec: plan.Step, step: int, steps: int, _losses: Sequence[float]) -> float:
+    drops = math.floor(step / (spec.every * steps) + 1e-9)  # 3 * 0.1 is more than 0.3
+    return spec.factor**drops
+
+
 def _cosine(spec: plan.Cosine, step: int, steps: int, _losses: Sequence[float]) -> float:
     warmup = round(spec.warmup * steps)
     if step < warmup:
@@ -35,6 +40,15 @@ def _one_cycle(spec: plan.OneCycle, step: int, steps: int, _losses: Sequence[flo
     return end + (1 - end) * _half_cosine((step - peak) / max(1.0, steps - peak))
 
 
+def _warmup_stable_decay(
+    spec: plan.WarmupStableDecay, step: int, steps: int, _losses: Sequence[float]
+) -> float:
+    warmup, decay = round(spec.warmup * steps), round(spec.decay * steps)
+    up = (step + 1) / warmup if step < warmup else 1.0
+    down = (steps - step) / (decay + 1) if step >= steps - decay else 1.0
+    return min(up, down)
+
+
 def _plateau(spec: plan.Plateau, _step: int, _steps: int, losses: Sequence[float]) -> float:
     best, waited, drops = math.inf, 0, 0
     for loss in losses:
@@ -49,8 +63,10 @@ def _plateau(spec: plan.Plateau, _step: int, _steps: int, losses: Sequence[float
 
 BUILDERS: dict[type[plan.Part], Callable[[Any, int, int, Sequence[float]], float]] = {
     plan.Constant: _constant,
+    plan.Step: _step,
     plan.Cosine: _cosine,
     plan.OneCycle: _one_cycle,
+    plan.WarmupStableDecay: _warmup_stable_decay,
     plan.Plateau: _plateau,
 }
 

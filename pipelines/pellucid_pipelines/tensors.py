@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from pellucid.errors import InvalidData, InvalidPlan
 
+_GATHERED = 32  # batches that are gathered at once
+
 Link = Literal["identity", "sigmoid", "softmax"]
 """What maps raw outputs to predictions."""
 
@@ -27,7 +29,8 @@ class Target:
 
     `classes` are sorted: integers for an integer column, "false" and "true" for a boolean one,
     else strings. The network has one output for two classes (the logit of the positive one) and
-    for regression (the value, standardised), else one output per class.
+    for regression (the value, standardised), else one output per class. A target of lists, all of
+    one length, is a forecast: an output per step, all of one scale.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Target:
     positive: int | None = None
     mean: float = 0.0
     deviation: float = 1.0
+    steps: int = 0  # of a list; 0: a number
 
     @classmethod
     def fit(
@@ -54,11 +58,12 @@ class Target:
         """
         _require_complete(column, name)
         if task == "regression":
-            numbers = _numbers(column, name)
+            numbers = _lists(column, name) if _is_list(column) else _numbers(column, name)
             mean, deviation = float(numbers.mean()), float(numbers.std())
             if deviation <= 1e-12 * abs(mean):
                 raise _constant(name, mean)
-            return cls(name, task, mean=mean, deviation=deviation)
+            steps = numbers.shape[1] if numbers.ndim == 2 else 0
+            return cls(name, task, mean=mean, deviation=deviation, steps=steps)
         values = tuple(sorted(pc.unique(column).to_pylist()))
         if len(values) < 2:
             raise _constant(name, values[0])
@@ -68,6 +73,8 @@ class Target:
     @property
     def outputs(self) -> int:
         """How many outputs the network has."""
+        if self.steps:
+            return self.steps
         return 1 if self.positive is not None or not self.classes else len(self.classes)
 
     @property
@@ -80,10 +87,15 @@ class Target:
     def truth(self, column: pa.ChunkedArray) -> np.ndarray:
         """(N,) class indices as int64, or values in the target's own units as float64.
 
+        Values of a forecast are (N, steps).
+
         Raises:
-            InvalidData: a value is missing, or a class that no training row has.
+            InvalidData: a value is missing, a list is of another length, or a class is one that no
+                training row has.
         """
         _require_complete(column, self.name)
+        if self.steps:
+            return _lists(column, self.name, self.steps)
         if self.task == "regression":
             return _numbers(column, self.name)
         indices = pc.index_in(column, value_set=pa.array(self.values, column.type))
@@ -98,7 +110,7 @@ class Target:
         return np.asarray(indices.to_numpy(), dtype=np.int64)
 
     def encode(self, column: pa.ChunkedArray) -> Tensor:
-        """What the loss compares to, (N,).
+        """What the loss compares to, (N,), or (N, steps) of a forecast.
 
         Two classes: float32, 1 is the positive one. More: int64 class indices. Regression:
         float32, standardised. Raises like `truth`.
@@ -111,9 +123,12 @@ class Target:
         return torch.from_numpy(truth)
 
     def head(self) -> nn.Module:
-        """Raw outputs (N, outputs) -> probabilities (N, K) in class order, or values (N,)."""
+        """Raw outputs (N, outputs) -> probabilities (N, K) in class order, or values (N,).
+
+        Values of a forecast are (N, steps).
+        """
         if self.task == "regression":
-            return _Unscale(self.mean, self.deviation)
+            return _Unscale(self.mean, self.deviation, single=not self.steps)
         return _Softmax() if self.positive is None else _Sigmoid(self.positive)
 
 
@@ -137,14 +152,16 @@ class _Softmax(nn.Module):
 
 
 class _Unscale(nn.Module):
-    """(N, 1) standardised -> (N,) in the target's units."""
+    """(N, steps) standardised -> (N, steps), or (N,) of a `single` one, in the target's units."""
 
-    def __init__(self, mean: float, deviation: float) -> None:
+    def __init__(self, mean: float, deviation: float, single: bool = True) -> None:
         super().__init__()
-        self.mean, self.deviation = mean, deviation
+        self.mean, self.deviation, self.single = mean, deviation, single
 
     def forward(self, raw: Tensor) -> Tensor:
-        return raw.squeeze(1) * self.deviation + self.mean
+        if self.single:
+            raw = raw.squeeze(1)
+        return raw * self.deviation + self.mean
 
 
 @dataclass(frozen=True)
@@ -168,16 +185,53 @@ class Rows:
         """How many batches an epoch has."""
         return -(-len(self) // batch_size)
 
-    def batches(self, batch_size: int, *, seed: int, epoch: int) -> Iterator["Rows"]:
+    @property
+    def bytes(self) -> int:
+        """How much memory they take."""
+        parts = (self.inputs, self.targets, self.weights)
+        return sum(part.nbytes for part in parts if part is not None)
+
+    def batches(
+        self, batch_size: int, *, seed: int, epoch: int, device: torch.device | None = None
+    ) -> Iterator["Rows"]:
         """An epoch's batches, in an order that depends on nothing but seed and epoch.
 
-        Sizes differ by one row at most, so no epoch ends in a tiny batch.
+        They are on the `device`, by default where the rows are. Sizes differ by one row at most,
+        so no epoch ends in a tiny batch.
         """
         generator = torch.Generator().manual_seed(seed_of("order", seed, epoch))
         order = torch.randperm(len(self), generator=generator).to(self.inputs.device)
-        for rows in order.tensor_split(self.steps(batch_size)):
-            weights = None if self.weights is None else self.weights[rows]
-            yield Rows(self.inputs[rows], self.targets[rows], weights)
+        steps = self.steps(batch_size)
+        each, longer = divmod(len(self), steps)
+        sizes = [each + 1] * longer + [each] * (steps - longer)
+        done = 0
+        for first in range(0, steps, _GATHERED):  # one gather for many batches, then views
+            chunk = sizes[first : first + _GATHERED]
+            rows = self._gather(order[done : done + sum(chunk)])
+            done += len(rows)
+            if device is not None and device.type != self.inputs.device.type:
+                rows = rows._sent(device)
+            yield from rows._cut(chunk)
+
+    def _gather(self, rows: Tensor) -> "Rows":
+        weights = None if self.weights is None else self.weights.index_select(0, rows)
+        return Rows(self.inputs.index_select(0, rows), self.targets.index_select(0, rows), weights)
+
+    def _sent(self, device: torch.device) -> "Rows":
+        """The same on another device, copied while that computes."""
+
+        def send(part: Tensor) -> Tensor:
+            pinned = part.pin_memory() if device.type == "cuda" else part
+            return pinned.to(device, non_blocking=True)
+
+        weights = None if self.weights is None else send(self.weights)
+        return Rows(send(self.inputs), send(self.targets), weights)
+
+    def _cut(self, sizes: list[int]) -> Iterator["Rows"]:
+        weights = [None] * len(sizes) if self.weights is None else torch.split(self.weights, sizes)
+        yield from map(
+            Rows, torch.split(self.inputs, sizes), torch.split(self.targets, sizes), weights
+        )
 
 
 def row_weights(column: pa.ChunkedArray, name: str) -> np.ndarray:
@@ -243,6 +297,27 @@ def _numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
             remedy="Fill it in, or take the row out.",
         )
     return numbers
+
+
+def _is_list(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_list(column.type) or pa.types.is_large_list(column.type))
+
+
+def _lists(column: pa.ChunkedArray, name: str, steps: int | None = None) -> np.ndarray:
+    """(N, steps) of lists that are all as long as the first one, or as `steps`."""
+    lengths = pc.list_value_length(column).to_numpy()
+    steps = int(lengths[0]) if steps is None else steps
+    unequal = np.flatnonzero(lengths != steps)
+    if len(unequal) or not steps:
+        found = f"has {lengths[unequal[0]]} values, not {steps}" if len(unequal) else "is empty"
+        raise InvalidData(
+            f"A list of the target {found}.",
+            where={"column": name},
+            remedy="Give every row as many values to forecast.",
+        )
+    values = pc.list_flatten(column)
+    _require_complete(values, name)
+    return _numbers(values, name).reshape(-1, steps)
 
 
 def _label(value: Any) -> int | str:

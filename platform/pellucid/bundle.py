@@ -6,6 +6,7 @@
     explanations.parquet   held-out rows with their SHAP values
     card.md           the model card
     weights.pt        the network's state, to start from or to look into
+    provenance.json   what decided the outcome: `pellucid.provenance`
     tokenizer.json    of a text model: how a string becomes tokens
     MLmodel ...       written on registration, so that `mlflow.onnx` loads it as well
 
@@ -33,6 +34,7 @@ EXPLANATIONS = "explanations.parquet"
 CARD = "card.md"
 WEIGHTS = "weights.pt"
 TOKENIZER = "tokenizer.json"
+PROVENANCE = "provenance.json"
 
 
 class _Frozen(BaseModel):
@@ -120,15 +122,15 @@ class Manifest(_Frozen):
     environment: dict[str, str]  # library -> version
 
 
-def parity_error(given: "np.ndarray", expected: "np.ndarray") -> float:
-    """The largest difference: of probabilities (N, K) absolute, of values (N,) relative.
+def parity_error(given: "np.ndarray", expected: "np.ndarray", output: str) -> float:
+    """The largest difference: of `probabilities` absolute, of a `value` relative.
 
     Values are measured against the largest of them: in the target's own units a value near 0
     carries the rounding of the whole range. Infinite where the shapes differ.
     """
     if given.shape != expected.shape:
         return float("inf")
-    largest = abs(expected).max(initial=0.0) if expected.ndim == 1 else 1.0
+    largest = abs(expected).max(initial=0.0) if output == "value" else 1.0
     return float(abs(given - expected).max(initial=0.0) / (largest or 1.0))
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,8 +31,28 @@ class TopValue(Resource):
     count: int
 
 
+class Extent(Resource):
+    """The range of a whole number: of pixels, characters, elements."""
+
+    minimum: int
+    median: float
+    maximum: int
+
+
+class ImageProfile(Resource):
+    """What images a column holds, as their headers tell."""
+
+    formats: dict[str, int] = Field(description="PNG, JPEG, ...: how many images.")
+    height: Extent = Field(description="Pixels, as shown.")
+    width: Extent = Field(description="Pixels, as shown.")
+    bytes: Extent = Field(description="Of the encoded image.")
+
+
 class ColumnProfile(Resource):
-    """What a column holds. Numbers stand for datetimes as seconds since 1970-01-01 UTC."""
+    """What a column holds. Numbers stand for datetimes as seconds since 1970-01-01 UTC.
+
+    Of a list column, minimum to deviation are those of all elements.
+    """
 
     name: str
     type: StorageType
@@ -47,6 +67,10 @@ class ColumnProfile(Resource):
     deviation: float | None = Field(default=None, description="Sample standard deviation.")
     quantiles: dict[str, float] = Field(default_factory=dict, description="0.01 ... 0.99")
     top: list[TopValue] = Field(default_factory=list, description="Most frequent values.")
+    lengths: Extent | None = Field(
+        default=None, description="Characters of strings, elements of lists."
+    )
+    images: ImageProfile | None = None
     warnings: list[str] = Field(default_factory=list, description="Constant, all missing, ...")
 
 
@@ -82,6 +106,7 @@ class JobStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
+    PRUNED = "pruned"  # a trial that its search gave up
 
     @property
     def final(self) -> bool:
@@ -89,18 +114,30 @@ class JobStatus(StrEnum):
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
+JobKind = Literal["training", "search"]
+
+
 class Job(Resource):
-    """A training job: a plan plus its lifecycle."""
+    """A training job: a plan plus its lifecycle. A search has trials, which are jobs too."""
 
     id: str
     name: str = Field(description="The model's name in the plan.")
     status: JobStatus
     reason: str = Field(description="Why it is in this state, in a sentence.")
-    plan: dict[str, Any] = Field(description="Resolved: every default filled in.")
+    plan: dict[str, Any] = Field(
+        description="Resolved: every default filled in. Of a search: as given, on a fixed version."
+    )
     data_version: str
     attempt: int = Field(description="Attempts started so far.")
     max_attempts: int
     cancel_requested: bool
+    kind: JobKind = "training"
+    parent_id: str | None = Field(default=None, description="The search that a trial belongs to.")
+    trial: int | None = Field(default=None, description="A trial's number, from 0.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="What the search chose for a trial: path -> value."
+    )
+    winner: str | None = Field(default=None, description="The job of a search's best trial.")
     worker: str | None = None
     run_id: str | None = Field(default=None, description="The MLflow run.")
     model_version: int | None = Field(default=None, description="The registered version.")
@@ -114,7 +151,7 @@ class Job(Resource):
 class Event(Resource):
     """Something that happened to a job. `seq` counts from 1 within the job.
 
-    Kinds: state, stage, progress, environment, finding, log, result.
+    Kinds: state, stage, progress, environment, finding, trial, log, result.
     """
 
     seq: int
@@ -150,12 +187,15 @@ class ModelVersionDetail(Resource):
 
 
 class Prediction(Resource):
-    """One row's answer. Classification has a label and probabilities, regression a value."""
+    """One row's answer. Classification has a label and probabilities, regression a value.
+
+    A forecast of several steps has a list of values.
+    """
 
     id: str
     label: int | str | None = None
     probabilities: dict[str, float] | None = None
-    value: float | None = None
+    value: float | list[float] | None = None
 
 
 class Predictions(Resource):

@@ -42,6 +42,11 @@ class StorageType(StrEnum):
         """The kind that values of this type have."""
         return _KIND_OF[self]
 
+    @property
+    def is_object(self) -> bool:
+        """Whether a value is an image or a list, and no scalar."""
+        return self in (StorageType.BINARY, StorageType.LIST)
+
 
 _KIND_OF = {
     StorageType.INT64: Kind.NUMERIC,

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         100_000
     )
     max_cell_bytes: Annotated[
-        int, Field(gt=0, description="Largest cell of a text data set, in bytes.")
+        int, Field(gt=0, description="Largest text or list in a cell of a data set, in bytes.")
     ] = 2**20
     lease_seconds: Annotated[
         float, Field(gt=0, description="A job whose worker is silent this long is re-queued.")

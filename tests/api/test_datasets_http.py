@@ -3,11 +3,13 @@
 import errno
 import io
 import json
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 CSV = "age,job,bad\n" + "".join(f"{20 + i},{'abc'[i % 3]},{'yn'[i % 2]}\n" for i in range(40))
 
@@ -204,3 +206,69 @@ def test_an_unknown_data_set_is_not_found(client, path):
     response = client.get(f"/v1/datasets/credot{path}")
     assert response.status_code == 404
     assert "credit" in response.text
+
+
+def zip_of_images():
+    def png(grey):
+        stream = io.BytesIO()
+        Image.new("L", (5, 4), grey).save(stream, "PNG")
+        return stream.getvalue()
+
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for i in range(12):
+            archive.writestr(f"pets/{'cats' if i % 2 else 'dogs'}/{i}.png", png(i * 20))
+    return stream.getvalue()
+
+
+def test_a_zip_of_images(client):
+    response = upload(client, zip_of_images(), "pets.zip")
+    assert response.status_code == 201
+    assert response.json()["data_schema"]["columns"] == [
+        {"name": "image", "type": "binary", "role": "feature"},
+        {"name": "label", "type": "string", "role": "target"},
+        {"name": "path", "type": "string", "role": "ignore"},
+    ]
+    image, label, _ = client.get("/v1/datasets/pets/profile").json()
+    assert (image["kind"], image["images"]["formats"]) == ("image", {"PNG": 12})
+    assert image["images"]["width"] == {"minimum": 5, "median": 5, "maximum": 5}
+    assert label["lengths"] == {"minimum": 4, "median": 4, "maximum": 4}
+    first = client.get("/v1/datasets/pets/preview?rows=1").json()[0]
+    assert first["image"].startswith("PNG, 4 x 5 pixels")
+    plan = {"name": "pets", "data": {"dataset": "pets"}}
+    job = client.post("/v1/jobs", json=plan)
+    assert job.status_code == 202, job.text
+    assert job.json()["plan"]["modality"] == "image"
+
+
+def test_lists_to_forecast(client):
+    lines = (json.dumps({"x": [i, None, 0.5], "y": [i, i * 2.0]}) for i in range(12))
+    roles = json.dumps({"y": "target"})
+    assert upload(client, "\n".join(lines), "waves.jsonl", roles=roles).status_code == 201
+    plan = {"name": "waves", "data": {"dataset": "waves"}}
+    job = client.post("/v1/jobs", json=plan)
+    assert job.status_code == 202, job.text
+    assert job.json()["plan"]["task"] == "regression"
+    assert client.get("/v1/datasets/waves/preview").json()[1] == {
+        "x": [1.0, None, 0.5],
+        "y": [1.0, 2.0],
+    }
+
+
+def test_a_target_of_lists_that_differ_in_length(client):
+    lines = (json.dumps({"x": [1.0, i], "y": [1.0] * (1 + i % 2)}) for i in range(12))
+    assert upload(client, "\n".join(lines), "waves.jsonl").status_code == 201
+    plan = {"name": "waves", "data": {"dataset": "waves"}, "target": "y"}
+    job = client.post("/v1/jobs", json=plan)
+    assert job.status_code == 422
+    assert "have 1 and 2 numbers" in job.json()["detail"]
+
+
+def test_a_damaged_image_is_named(kept):
+    stream = io.BytesIO(zip_of_images())
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("pets/dogs/99.png", b"\x89PNG\r\n\x1a\n")
+    response = upload(kept, stream.getvalue(), "pets.zip")
+    assert response.status_code == 422
+    where = response.json()["where"]
+    assert (where["row"], where["member"]) == (13, "pets/dogs/99.png")

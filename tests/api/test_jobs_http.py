@@ -82,9 +82,9 @@ def test_json_and_yaml_are_taken_whatever_they_are_called(service, kind, write):
         ({"task": "regression"}, "task", "regression needs numbers"),
         ({"task": "clustering"}, "task", "'classification'"),
         ({"positive_class": "q"}, "positive_class", "n, y"),
-        ({"model": {"kind": "cnn"}}, "model.kind", "'mlp'"),
+        ({"model": {"kind": "cnn"}}, "model.kind", "tabm"),
         ({"split": {"kind": "time"}}, "split.column", "role time"),
-        ({"split": {"test": 0.9}}, "split.random", ""),
+        ({"split": {"test": 0.9}}, "split", ""),
         ({"name": "../evil"}, "name", "../evil"),
         ({"gates": {"metric": "luck"}}, "gates.metric", "roc_auc"),
         ({"data": {"dataset": "constant"}}, "target", "nothing to learn"),
@@ -196,3 +196,45 @@ def test_the_plans_schema_is_published(service):
     jsonschema.validate(PLAN, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(PLAN | {"trainig": {}}, schema)
+
+
+SEARCH = PLAN | {
+    "search": {
+        "trials": 3,
+        "space": {"optimizer.lr": {"kind": "range", "low": 0.001, "high": 0.1, "log": True}},
+    }
+}
+
+
+def test_a_plan_with_a_search_becomes_a_search(service):
+    response = submit(service, SEARCH)
+    assert response.status_code == 202, response.text
+    job = response.json()
+    assert job["kind"] == "search"
+    assert job["plan"]["data"]["dataset"] == "good@1"
+    assert job["plan"]["task"] == "classification"
+    assert job["plan"]["search"]["parallel"] == 2
+    assert "optimizer" not in job["plan"]  # trials fill in what fits what they choose
+    trials = service.get(f"/v1/jobs/{job['id']}/trials").json()
+    assert trials == {"items": [], "next_cursor": None}
+    canceled = service.post(f"/v1/jobs/{job['id']}/cancel").json()
+    assert canceled["status"] == "canceled"
+
+
+def test_trials_of_an_unknown_job_are_not_found(service):
+    assert service.get("/v1/jobs/nobody/trials").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("search", "path"),
+    [
+        ({"space": {}}, "search.space"),
+        ({"space": {"optimizer.rate": {"kind": "choice", "values": [1]}}}, "optimizer.rate"),
+        ({"space": {"optimizer.lr": {"kind": "choice", "values": [0.1, -1]}}}, "optimizer.lr"),
+        ({**SEARCH["search"], "metric": "rmse"}, "search.metric"),
+    ],
+)
+def test_a_search_that_cannot_work_is_refused(service, search, path):
+    response = submit(service, PLAN | {"search": search})
+    assert response.status_code == 422, response.text
+    assert path in str(response.json()["where"]["path"])

@@ -4,10 +4,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from pellucid.bundle import MODEL, PARITY, Bundle
+from pellucid.bundle import MODEL, PARITY, TOKENIZER, Bundle
 from pellucid.errors import DeviceUnavailable, InvalidData
+from pellucid.raw import columns
 from pellucid_api.engine import model as engine
 from pellucid_api.engine.model import Model, choose_device
+from support.other_bundles import make_other_bundle
 from support.serving import expected_score, make_bundle, parity_feed, probabilities
 
 
@@ -111,3 +113,20 @@ def _change_parity(bundle, change):
     with np.load(path) as arrays:
         changed = change(dict(arrays))
     np.savez(path, **changed)
+
+
+def test_a_text_model_without_its_tokenizer_is_refused(tmp_path):
+    made = make_other_bundle(tmp_path / "b", "text")
+    (made.bundle.root / TOKENIZER).unlink()
+    with pytest.raises(InvalidData, match="no tokenizer"):
+        Model(Bundle.seal(made.bundle.root, made.bundle.manifest), "cpu")
+
+
+def test_many_rows_are_run_piece_by_piece(tmp_path, monkeypatch):
+    model = Model(make_bundle(tmp_path / "b"), "cpu")
+    feed = parity_feed(100)
+    whole = model.run(feed)
+    monkeypatch.setattr(columns, "_PIECE", 10)
+    parts = model.run(feed)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(parts[name], values)

@@ -13,9 +13,10 @@ import pytest
 
 from pellucid.db.base import now
 from pellucid.db.session import Database
+from pellucid.db.tables.jobs import JobEventRow, JobRow
 from pellucid.db.upgrade import upgrade
 from pellucid.errors import Conflict, IdempotencyConflict, InvalidInput, LeaseLost, NotFound
-from pellucid.jobs import queue as queues
+from pellucid.jobs import claims, rows
 from pellucid.jobs.queue import Claim, JobQueue, Position
 from pellucid.resources import Job, JobStatus
 
@@ -36,8 +37,8 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def database(url: str) -> Iterator[Database]:
     database = Database(url)
     with database.transaction() as session:
-        session.execute(queues.JobEventRow.__table__.delete())
-        session.execute(queues.JobRow.__table__.delete())
+        session.execute(JobEventRow.__table__.delete())
+        session.execute(JobRow.__table__.delete())
     yield database
     database.close()
 
@@ -49,7 +50,7 @@ def queue(database: Database) -> JobQueue:
 
 @pytest.fixture
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "rest", lambda crashes: timedelta(0))
+    monkeypatch.setattr(claims, "rest", lambda crashes: timedelta(0))
 
 
 def submit(queue: JobQueue, name: str = "credit", key: str | None = None) -> Job:
@@ -164,9 +165,9 @@ def test_a_crash_rests_longer_each_time_and_fails_at_the_last_attempt(
     job = submit(queue)
     assert queue.requeue(claim(queue), "Killed.").status is JobStatus.QUEUED
     assert queue.claim("w1", LEASE) is None
-    assert queues.rest(1) < queues.rest(2) < queues.rest(3)
-    assert queues.rest(1000) == queues.rest(100)
-    monkeypatch.setattr(queues, "rest", lambda crashes: timedelta(0))
+    assert rows.rest(1) < rows.rest(2) < rows.rest(3)
+    assert rows.rest(1000) == rows.rest(100)
+    monkeypatch.setattr(claims, "rest", lambda crashes: timedelta(0))
     while queue.claim("w1", LEASE) is None:
         threading.Event().wait(0.05)
     held = Claim(queue.get(job.id), 2, Position(0, 0))
@@ -352,12 +353,13 @@ import json, random, sys
 from datetime import UTC, datetime, timedelta
 from pellucid.db.session import Database
 from pellucid.errors import LeaseLost
-from pellucid.jobs import queue as queues
+from pellucid.jobs import claims as workers_side
+from pellucid.jobs.queue import JobQueue
 from pellucid.resources import JobStatus
 
-queues.rest = lambda crashes: timedelta(0)
+workers_side.rest = lambda crashes: timedelta(0)
 url, name = sys.argv[1:]
-queue = queues.JobQueue(Database(url), max_attempts=1000)
+queue = JobQueue(Database(url), max_attempts=1000)
 draw = random.Random(name).random
 claims = []
 while queue.list(status=JobStatus.QUEUED, limit=1).items or queue.list(

@@ -20,9 +20,10 @@ from hypothesis.stateful import (
 
 from pellucid.db.base import now
 from pellucid.db.session import Database
+from pellucid.db.tables.jobs import JobEventRow, JobRow
 from pellucid.db.upgrade import upgrade
 from pellucid.errors import Conflict, LeaseLost
-from pellucid.jobs import queue as queues
+from pellucid.jobs import claims
 from pellucid.jobs.queue import Claim, JobQueue
 from pellucid.resources import JobStatus
 
@@ -71,8 +72,8 @@ class Machine(RuleBasedStateMachine):
     def __init__(self, database: Database) -> None:
         super().__init__()
         with database.transaction() as session:
-            session.execute(queues.JobEventRow.__table__.delete())
-            session.execute(queues.JobRow.__table__.delete())
+            session.execute(JobEventRow.__table__.delete())
+            session.execute(JobRow.__table__.delete())
         self.queue = JobQueue(database, CAP)
         self.model: dict[str, Expected] = {}
 
@@ -197,7 +198,7 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_any_order_of_actions(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "rest", lambda crashes: timedelta(0))
+    monkeypatch.setattr(claims, "rest", lambda crashes: timedelta(0))
     run_state_machine_as_test(
         lambda: Machine(database),
         settings=settings(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pellucid import plan
-from pellucid.bundle import Input, Manifest, Parity
+from pellucid.bundle import Datatype, Input, Manifest, Output, Parity
 from pellucid.plan import Plan
 from pellucid.schema import Kind
 from pellucid_pipelines.card import model_card
@@ -147,3 +147,28 @@ def test_the_request_can_be_pasted_into_a_shell() -> None:
     python = text.split("```python\n")[1].split("```")[0]
     compile(python, "card", "exec")
     assert "models:/credit@champion" in python
+
+
+OTHERS = (
+    (Input.of("photo", Kind.IMAGE, shape=(28, 30, 1)), "28 x 30 pixels, grey", "UINT8"),
+    (Input.of("clip", Kind.IMAGE, shape=(8, 9, 9, 3)), "8 frames of 9 x 9 pixels", "UINT8"),
+    (Input.of("load", Kind.SEQUENCE, shape=(24,)), "the last 24 steps", "FP64"),
+    (Input.of("review", Kind.TEXT, shape=(64,)), "the first 64 tokens", "INT64"),
+)
+
+
+@pytest.mark.parametrize(("given", "read_as", "datatype"), OTHERS)
+def test_other_inputs_say_how_they_are_read(given: Input, read_as: str, datatype: str) -> None:
+    text = card(manifest().model_copy(update={"inputs": (given,)}), evaluated())
+    assert read_as in section(text, "Intended use")
+    loading = section(text, "How to load it")
+    assert f"{given.name} {datatype} (rows, {given.shape[0]}" in loading
+    command = loading.split("```sh\n")[1].split("```")[0]
+    arguments = shlex.split(command.replace("\\\n", " "))
+    assert list(json.loads(arguments[arguments.index("-d") + 1])[0]) == [given.name]
+
+
+def test_a_forecast_says_how_far_it_sees() -> None:
+    output = Output(name="value", datatype=Datatype.FP32, shape=(-1, 24))
+    text = card(manifest(()).model_copy(update={"outputs": (output,)}), evaluated(classes=0))
+    assert "the next 24 values" in section(text, "Intended use")

@@ -4,6 +4,7 @@ import subprocess
 import psutil
 import pytest
 import torch
+from torch import nn
 
 from pellucid.errors import DeviceUnavailable
 from pellucid_pipelines import environment
@@ -64,3 +65,11 @@ def test_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     environment.limit_threads(work=10**9)
     assert chosen == [1, 2]
+
+
+def test_multiply_adds_count_every_place_of_a_convolution():
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(3 * 4 * 5, 7))
+    found = environment.multiply_adds(network, torch.zeros(1, 2, 6, 7))
+    assert found == 3 * 4 * 5 * 2 * 9 + 60 * 7
+    assert network.training
+    assert environment.multiply_adds(network, None) == sum(p.numel() for p in network.parameters())

@@ -278,10 +278,12 @@ def test_a_very_long_cell_takes_no_more_room_than_the_categories(credit):
 
 
 def test_values_are_compared_relative_to_the_largest(tmp_path):
-    assert parity_error(np.array([0.001, 200.0]), np.array([0.0, 200.0])) == 0.001 / 200
-    assert parity_error(np.array([[0.25, 0.75]]), np.array([[0.5, 0.5]])) == 0.25
-    assert parity_error(np.zeros(3), np.zeros(3)) == 0
-    assert parity_error(np.zeros((2, 2)), np.zeros((3, 2))) == math.inf
+    near_zero, shares = np.array([0.001, 200.0]), np.array([[0.25, 0.75]])
+    assert parity_error(near_zero, np.array([0.0, 200.0]), "value") == 0.001 / 200
+    assert parity_error(near_zero[None], np.array([[0.0, 200.0]]), "value") == 0.001 / 200
+    assert parity_error(shares, np.array([[0.5, 0.5]]), "probabilities") == 0.25
+    assert parity_error(np.zeros(3), np.zeros(3), "value") == 0
+    assert parity_error(np.zeros((2, 2)), np.zeros((3, 2)), "probabilities") == math.inf
     around_zero = pa.chunked_array([np.random.default_rng(0).normal(0, 1e9, 40)])
     parts = trained(mixed(), around_zero, "regression")
     export_model(*parts, tmp_path / MODEL)

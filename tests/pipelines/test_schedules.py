@@ -26,6 +26,19 @@ def test_constant():
     assert set(curve(plan.Constant(), 10)) == {1.0}
 
 
+def test_step_equals_torch():
+    ours = curve(plan.Step(every=0.3, factor=0.1), 10)
+    theirs = torch_curve(lambda o: torch.optim.lr_scheduler.StepLR(o, 3, gamma=0.1), 10)
+    assert ours == pytest.approx(theirs)
+
+
+def test_warmup_stable_decay_goes_up_stays_and_goes_down_to_0():
+    rates = curve(plan.WarmupStableDecay(warmup=0.1, decay=0.2), 100)
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert set(rates[9:80]) == {1.0}
+    assert rates[80:] == pytest.approx([(20 - step) / 21 for step in range(20)])
+
+
 def test_cosine_equals_torch():
     steps = 40
     ours = curve(plan.Cosine(warmup=0, floor=0.1), steps)
@@ -70,7 +83,17 @@ def test_plateau_equals_torch():
 
 
 @given(
-    spec=st.sampled_from([plan.Cosine(), plan.Cosine(warmup=0.99), plan.OneCycle(peak=0)]),
+    spec=st.sampled_from(
+        [
+            plan.Step(),
+            plan.Step(every=1e-6),
+            plan.Cosine(),
+            plan.Cosine(warmup=0.99),
+            plan.OneCycle(peak=0),
+            plan.WarmupStableDecay(),
+            plan.WarmupStableDecay(warmup=0.9, decay=0.9),
+        ]
+    ),
     steps=st.integers(1, 200),
 )
 def test_every_factor_lies_between_0_and_1(spec, steps):

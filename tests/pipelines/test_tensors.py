@@ -138,3 +138,33 @@ def test_weights_that_cannot_be_used(values):
     with pytest.raises(InvalidData) as caught:
         row_weights(column(values), "w")
     assert caught.value.where == {"column": "w"}
+
+
+def test_lists_are_a_forecast_of_one_scale():
+    column = pa.chunked_array([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]])
+    target = Target.fit(column, "y", "regression", None)
+    assert (target.outputs, target.steps, target.link) == (3, 3, "identity")
+    assert target.mean == 3.5
+    np.testing.assert_array_equal(target.truth(column), [[1, 2, 3], [4, 5, 6]])
+    encoded = target.encode(column)
+    assert encoded.shape == (2, 3)
+    np.testing.assert_allclose(target.head()(encoded), [[1, 2, 3], [4, 5, 6]], rtol=1e-6)
+    one = Target.fit(pa.chunked_array([[[1.0], [2.0]]]), "y", "regression", None)
+    assert one.head()(torch.zeros(2, 1)).shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ([[1.0, 2.0], [3.0]], "has 1 values, not 2"),
+        ([[], []], "is empty"),
+        ([[1.0, None], [3.0, 4.0]], "missing"),
+        ([[1.0, float("inf")], [3.0, 4.0]], "infinite"),
+        ([[1.0, 1.0], [1.0, 1.0]], "one value only"),
+    ],
+)
+def test_lists_that_are_no_forecast_are_refused(lists, message):
+    with pytest.raises(InvalidData, match=message):
+        Target.fit(
+            pa.chunked_array([pa.array(lists, pa.list_(pa.float64()))]), "y", "regression", None
+        )

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import pellucid.client
@@ -107,7 +109,10 @@ def test_help_imports_nothing_heavy() -> None:
 def test_every_command_has_help(run: Run) -> None:
     for command in (
         *(("data", name) for name in ("add", "list", "show", "preview", "demo")),
-        *(("jobs", name) for name in ("list", "show", "cancel", "retry", "logs", "follow")),
+        *(
+            ("jobs", name)
+            for name in ("list", "show", "trials", "cancel", "retry", "logs", "follow")
+        ),
         *(("models", name) for name in ("list", "show", "card", "promote", "rollback")),
         *(("db", name) for name in ("upgrade", "current")),
         *((name,) for name in ("train", "predict", "up", "api", "worker", "demo", "settings")),
@@ -221,6 +226,28 @@ def test_read_commands_speak_to_people_and_machines(
         assert wanted.items() <= found.items() or found["name"] == wanted["name"]
     else:
         assert found == wanted
+
+
+def test_images_and_lists_are_shown_in_words(run: Run, answers: Answers) -> None:
+    plain = {"role": "feature", "rows": 9, "missing": 0, "distinct": 9}
+    side = {"minimum": 28, "median": 28, "maximum": 28}
+    images = {"formats": {"PNG": 9}, "height": side, "width": side, "bytes": side}
+    lengths = {"minimum": 3, "median": 4, "maximum": 24}
+    answers["GET", "/v1/datasets/credit/lineage"] = {
+        "dataset": DATASET,
+        **{key: [] for key in ("ancestors", "descendants", "jobs", "models")},
+    }
+    answers["GET", "/v1/datasets/credit/profile"] = [
+        plain | {"name": "scan", "type": "binary", "kind": "image", "images": images},
+        plain | {"name": "wave", "type": "list<float64>", "kind": "sequence", "lengths": lengths},
+    ]
+    shown = " ".join(run("data", "show", "credit").out.split())
+    assert "PNG, 28 x 28 pixels" in shown
+    assert "3 to 24 numbers" in shown
+    row = {"scan": "PNG, 28 x 28 pixels, 300 bytes", "wave": [0.5, None, "..."]}
+    answers["GET", "/v1/datasets/credit/preview"] = [row]
+    assert "0.5, , ..." in run("data", "preview", "credit").out
+    assert json.loads(run("data", "preview", "credit", "--json").out) == [row]
 
 
 def test_lists_that_are_empty_say_what_to_do(run: Run, answers: Answers) -> None:
@@ -367,6 +394,67 @@ def test_predict_reads_rows(
         assert sent[1] == {"age": None, "purpose": None, "since": None}
 
 
+def test_predict_reads_parquet(run: Run, answers: Answers, tmp_path: Path) -> None:
+    sent: list[Any] = []
+
+    def answer(request: httpx.Request) -> dict[str, Any]:
+        sent.extend(json.loads(request.content))
+        return predictions(request)
+
+    answers["POST", "/v1/models/credit/predict"] = answer
+    table = pa.table({"photo": [b"\x89PN"], "load": [[1.5, None]], "review": ["fine"]})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    assert run("predict", "credit", tmp_path / "rows.parquet").code == 0
+    assert sent == [{"photo": "iVBO", "load": [1.5, None], "review": "fine"}]
+
+
+def of_one_input(answers: Answers, kind: str) -> list[Any]:
+    """The service has a model of one input; what is sent to it."""
+    sent: list[Any] = []
+
+    def answer(request: httpx.Request) -> dict[str, Any]:
+        sent.extend(json.loads(request.content))
+        return predictions(request)
+
+    detail = {
+        "name": "credit", "version": 3, "run_id": "r", "created": "", "aliases": [], "tags": {},
+        "inputs": [{"name": "it", "kind": kind}], "outputs": [], "classes": [], "metrics": {},
+        "data_version": "", "job_id": "",
+    }  # fmt: skip
+    summary = {"name": "credit", "aliases": {"champion": 3}, "latest": 3}
+    answers["GET", "/v1/models/credit"] = summary
+    answers["GET", "/v1/models/credit/versions/3"] = detail
+    answers["POST", "/v1/models/credit/predict"] = answer
+    return sent
+
+
+def test_predict_takes_image_files(run: Run, answers: Answers, tmp_path: Path) -> None:
+    sent = of_one_input(answers, "image")
+    (tmp_path / "a.png").write_bytes(b"\x89PN")
+    photo = tmp_path / "a.png"
+    assert run("predict", "credit", "--image", photo, "--image", photo).code == 0
+    assert sent == [{"it": "iVBO"}, {"it": "iVBO"}]
+    assert "cannot be read" in run("predict", "credit", "--image", tmp_path / "b.png").err
+    assert "does not take one text" in run("predict", "credit", "--text", "fine").err
+
+
+def test_predict_takes_texts(run: Run, answers: Answers) -> None:
+    sent = of_one_input(answers, "text")
+    assert run("predict", "credit", "--text", "fine", "--text", "not so").code == 0
+    assert sent == [{"it": "fine"}, {"it": "not so"}]
+
+
+def test_a_forecast_is_shown_in_a_row(run: Run, answers: Answers, tmp_path: Path) -> None:
+    answers["POST", "/v1/models/load/predict"] = {
+        "model": "load", "version": 1, "predictions": [{"id": "p1", "value": [1.5, 2.0]}],
+    }  # fmt: skip
+    file = tmp_path / "rows.json"
+    file.write_text('{"load": [1, 2]}')
+    assert "1.5, 2" in run("predict", "load", file).out
+    assert "nothing to predict" in run("predict", "load").err
+    assert "more than one kind" in run("predict", "load", file, "--text", "x").err
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -413,7 +501,7 @@ def test_logs_and_cards_are_printed_as_they_are(run: Run, answers: Answers) -> N
 
 
 def test_a_missing_extra_says_which_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pellucid.cli.services as commands
+    import pellucid.cli.terminal as commands
 
     monkeypatch.setattr(commands, "find_spec", lambda _: None)
     for command, extra in (("api", "api"), ("worker", "pipelines"), ("up", "api")):
@@ -453,3 +541,52 @@ def test_an_interrupted_pipe_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout == "{\n"
     assert "Traceback" not in done.stderr
+
+
+SEARCH = JOB | {"kind": "search", "winner": "t1", "progress": {"metric": "loss"}}
+TRIALS = [
+    JOB
+    | {
+        "id": f"t{number}",
+        "parent_id": "j1",
+        "trial": number,
+        "params": {"optimizer.lr": 0.5 * number},
+        "result": {"validation": {"loss": 0.25 - 0.125 * number}},
+        "model_version": None,
+    }
+    for number in (1, 0)
+]
+
+
+def test_trials_are_listed_with_their_values(run: Run, answers: Answers) -> None:
+    answers["GET", "/v1/jobs/j1"] = SEARCH
+    answers["GET", "/v1/jobs/j1/trials"] = {"items": TRIALS, "next_cursor": None}
+    lines = run("jobs", "trials", "j1").out.splitlines()
+    assert lines[0].split()[:4] == ["trial", "job", "status", "loss"]
+    assert "(best)" in lines[1]
+    assert "0.125" in lines[1]
+    assert "optimizer.lr = 0.5" in lines[1]
+    listed = json.loads(run("jobs", "trials", "j1", "--json").out)
+    assert [job["trial"] for job in listed["items"]] == [1, 0]
+
+
+def test_following_a_search_tells_of_its_trials(run: Run, answers: Answers) -> None:
+    standing = {"trials": 2, "ended": 1, "running": 1, "pruned": 0, "failed": 0, "metric": "loss"}
+    told = [
+        ("trial", {"trial": 0, "job": "t0", "status": "queued", "params": {"optimizer.lr": 0.1}}),
+        ("trial", {"trial": 0, "job": "t0", "status": "succeeded", "value": 0.25, "reason": ""}),
+        ("progress", standing | {"best": {"trial": 0, "value": 0.25, "params": {}}}),
+        ("state", {"status": "succeeded", "reason": "Registered.", "attempt": 1}),
+    ]
+    stream = "".join(
+        f"id: {i}\nevent: {kind}\n"
+        f"data: {json.dumps({'seq': i, 'time': NOW, 'kind': kind, 'data': data})}\n\n"
+        for i, (kind, data) in enumerate(told, start=1)
+    )
+    answers["GET", "/v1/jobs/j1"] = SEARCH
+    sent = iter([stream])
+    answers["GET", "/v1/jobs/j1/events"] = lambda _: httpx.Response(200, text=next(sent, ""))
+    said = run("jobs", "follow", "j1").err
+    assert "trial 0 queued: optimizer.lr = 0.1" in said
+    assert "trial 0 succeeded: 0.25" in said
+    assert "1/2 trials  best loss 0.25 (trial 0)  1 running" in said

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from pellucid import errors
@@ -237,3 +238,21 @@ def test_predictions_are_typed() -> None:
 
     (prediction,) = client(answer).predict("credit", [{"age": 41}], version=2).predictions
     assert prediction.probabilities == {"good": 0.75, "bad": 0.25}
+
+
+def test_images_and_arrays_are_sent_as_json() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert json.loads(request.content) == [
+            {"photo": "iVBO", "load": [1.5, None], "pixels": [[0, 255]], "since": "2024-05-31"}
+        ]
+        one = {"id": "p", "value": [1.0, 2.0]}
+        return httpx.Response(200, json={"model": "m", "version": 1, "predictions": [one]})
+
+    row = {
+        "photo": b"\x89PN",
+        "load": np.array([1.5, np.nan]),
+        "pixels": np.array([[0, 255]], np.uint8),
+        "since": date(2024, 5, 31),
+    }
+    (prediction,) = client(answer).predict("m", [row]).predictions
+    assert prediction.value == [1.0, 2.0]

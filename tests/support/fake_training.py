@@ -5,6 +5,7 @@ It keeps the real one's contract (spools, checkpoint, result, exit status) witho
 half-way); `hang`; `stubborn` (hangs, has a child, and ignores SIGTERM).
 """
 
+import math
 import os
 import signal
 import subprocess
@@ -39,16 +40,24 @@ def main() -> int:
             print(f"dying in epoch {epoch}", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         write_atomically(committed, str(epoch).encode())
-        events.append(progress(epoch))
+        events.append(progress(epoch, loss_of(request)))
         time.sleep(EPOCH_SECONDS.get(mode, 0.05))
         while mode in ("hang", "stubborn"):
             time.sleep(0.05)
-    pack(workspace, request)
+    if request.trial:
+        workspace.write_result({"validation": {"loss": loss_of(request)}, "epochs": EPOCHS})
+    else:
+        pack(workspace, request)
     return 0
 
 
-def progress(epoch: int) -> dict[str, object]:
-    data = {"epoch": epoch, "epochs": EPOCHS, "train_loss": 1 / epoch}
+def loss_of(request: Request) -> float:
+    """What a trial's validation loss would be: least at the learning rate 0.01."""
+    return abs(math.log10(request.plan["optimizer"]["lr"]) + 2)
+
+
+def progress(epoch: int, loss: float) -> dict[str, object]:
+    data = {"epoch": epoch, "epochs": EPOCHS, "train_loss": 1 / epoch, "validation_loss": loss}
     return {"time": time.time_ns() // 1_000_000, "kind": "progress", "data": data}
 
 

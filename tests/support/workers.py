@@ -55,10 +55,13 @@ class Bench:
 
     def submit(self, **plan: object) -> str:
         """The id of a new job."""
-        parsed = Plan.parse({"name": "toy", "data": {"dataset": "toy@1"}, **plan})
-        resolved, _ = resolve(parsed, self.dataset.data_schema)
+        given = {"name": "toy", "data": {"dataset": "toy@1"}, **plan}
+        resolved, _ = resolve(Plan.parse(given), self.dataset.data_schema)
         job, _ = self.queue.submit(
-            resolved.model_dump(mode="json"), name="toy", data_version=self.dataset.sha256
+            given if resolved.search else resolved.model_dump(mode="json"),
+            name="toy",
+            data_version=self.dataset.sha256,
+            kind="search" if resolved.search else "training",
         )
         return job.id
 

@@ -17,7 +17,8 @@ def answers(
 
     Args:
         manifest: names the classes in the order of the probabilities.
-        outputs: label (rows,) and probabilities (rows, classes), or value (rows,).
+        outputs: label (rows,) and probabilities (rows, classes), or value, (rows,) or (rows,
+            steps ahead).
         ids: one per row.
     """
     if manifest.task == "regression":

@@ -13,6 +13,8 @@ import onnxruntime
 
 from pellucid.bundle import PARITY, Bundle, parity_error
 from pellucid.errors import DeviceUnavailable, InvalidData
+from pellucid.raw.columns import pieces, tokenizer_in
+from pellucid.schema import Kind
 from pellucid_api.engine.values import Values
 
 Device = Literal["cpu", "cuda"]
@@ -31,13 +33,16 @@ class Model:
 
     Raises:
         DeviceUnavailable: the session did not get CUDA.
-        InvalidData: ONNX Runtime cannot open the model.
+        InvalidData: ONNX Runtime cannot open the model, or a text model lacks its tokenizer.
     """
 
     def __init__(self, bundle: Bundle, device: Device) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
+        self.tokenizer = tokenizer_in(bundle.root)
         where = {"model": bundle.manifest.name, "file": str(bundle.model_path)}
+        if self.tokenizer is None and any(i.kind is Kind.TEXT for i in self.manifest.inputs):
+            raise InvalidData("The bundle of a text model has no tokenizer.", where=where)
         try:
             self._session = _open(bundle.model_path.read_bytes(), device)
         except Exception as error:  # ONNX Runtime's errors share no base class
@@ -51,12 +56,16 @@ class Model:
             )
 
     def run(self, feed: Mapping[str, Values]) -> dict[str, Values]:
-        """Every output, by name, for arrays of shape (rows,), one per input.
+        """Every output, by name, for arrays (rows, *shape), one per input.
 
+        Many rows are run piece by piece, which bounds the memory that the network's layers take.
         Outputs are taken by position: in the graph, an input of the same name has the name.
         """
         names = [output.name for output in self.manifest.outputs]
-        return dict(zip(names, self._session.run(None, dict(feed)), strict=True))
+        found = [self._session.run(None, piece) for piece in pieces(feed)]
+        parts = zip(*found, strict=True)
+        joined = (part[0] if len(part) == 1 else np.concatenate(part) for part in parts)
+        return dict(zip(names, joined, strict=True))
 
     def verify(self) -> float:
         """Run the bundle's parity rows, which also warms the session.
@@ -76,7 +85,7 @@ class Model:
         tolerance = self.manifest.parity.tolerance
         worst = max(
             (
-                parity_error(outputs[name], value)
+                parity_error(outputs[name], value, name)
                 for name, value in expected.items()
                 if value.dtype.kind == "f"
             ),

@@ -1,12 +1,14 @@
 """Plain rows (JSON objects) to the arrays that a model takes, with exact validation."""
 
+import math
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pellucid.bundle import Input
 from pellucid.errors import InvalidRows, TooLarge
+from pellucid.raw import columns
 from pellucid.schema import Kind
 from pellucid_api.engine.values import (
     BOOLEANS,
@@ -14,36 +16,50 @@ from pellucid_api.engine.values import (
     NUMBERS,
     STRINGS,
     Misfit,
+    Rule,
     Values,
     convert,
     shown,
 )
 
+if TYPE_CHECKING:
+    from pellucid.raw.texts import Tokenizer
+
 MOST_PROBLEMS = 5
+_LARGEST = 2**29  # bytes of one request once decoded: a small file may hold a large image
 _RULES = {
     Kind.NUMERIC: NUMBERS,
     Kind.BOOLEAN: BOOLEANS,
     Kind.DATETIME: DATETIMES,
     Kind.CATEGORICAL: STRINGS,
 }
+_WANTED: dict[Kind, tuple[str, frozenset[type]]] = {
+    Kind.IMAGE: ("an image: base64 of an image file, or pixels", frozenset({str, list})),
+    Kind.SEQUENCE: ("a list of numbers", frozenset({list, type(None)})),
+    Kind.TEXT: (STRINGS.wanted, STRINGS.types),
+}
 
 
-def decode_rows(rows: Any, inputs: Sequence[Input], max_rows: int) -> dict[str, Values]:
-    """The model's feed: one array of shape (rows,) per input.
+def decode_rows(
+    rows: Any, inputs: Sequence[Input], max_rows: int, tokenizer: "Tokenizer | None" = None
+) -> dict[str, Values]:
+    """The model's feed: one array (rows, *shape) per input.
 
-    Every row names every input. null is missing; a category never seen in training is fine.
+    Every row names every input. null is missing; a category never seen in training is fine. An
+    image must be there.
 
     Raises:
         InvalidRows: no rows, a column missing or unknown, or a value of the wrong type; the first
             few problems are told, each with row, column, value and remedy.
-        TooLarge: more than `max_rows` rows.
+        TooLarge: more than `max_rows` rows, or more than 512 MiB once decoded.
     """
     check_count(rows, max_rows)
+    check_size(len(rows), inputs)
     _check_columns(rows, inputs)
     feed: dict[str, Values] = {}
     problems: list[tuple[dict[str, Any], str]] = []
     for each in inputs:
-        column = convert([row[each.name] for row in rows], _RULES[each.kind])
+        column = convert([row[each.name] for row in rows], rule_of(each, tokenizer))
         if isinstance(column, Misfit):
             problems.append(_misfit(each, column))
             if len(problems) == MOST_PROBLEMS:
@@ -53,6 +69,31 @@ def decode_rows(rows: Any, inputs: Sequence[Input], max_rows: int) -> dict[str, 
     if problems:
         raise InvalidRows(" ".join(text for _, text in problems), where=problems[0][0])
     return feed
+
+
+def rule_of(each: Input, tokenizer: "Tokenizer | None") -> Rule:
+    """What the values of an input may be."""
+    if each.kind in _RULES:
+        return _RULES[each.kind]
+    wanted, types = _WANTED[each.kind]
+    return Rule(
+        wanted, types, lambda values: columns.read(values, each.kind, each.shape, tokenizer)
+    )
+
+
+def check_size(rows: int, inputs: Sequence[Input]) -> None:
+    """Refuse what would take too much memory once it is decoded."""
+    size = sum(
+        math.prod(each.shape) * (1 if each.kind is Kind.IMAGE else 8)
+        for each in inputs
+        if each.shape
+    )
+    if rows * size > _LARGEST:
+        raise TooLarge(
+            f"{rows:,} rows of {size:,} bytes each, decoded, are more than {_LARGEST:,} bytes, "
+            "the limit of one request.",
+            remedy=f"Send at most {max(1, _LARGEST // size):,} rows at once.",
+        )
 
 
 def check_count(rows: Any, max_rows: int) -> None:
@@ -110,17 +151,18 @@ def _listed(names: list[str]) -> str:
 
 
 def _misfit(each: Input, misfit: Misfit) -> tuple[dict[str, Any], str]:
-    text = (
-        f"Row {misfit.row}, column {each.name!r}: {shown(misfit.value)} is not "
-        f"{_RULES[each.kind].wanted}{_advice(each.kind, misfit.value)}"
-    )
+    place = f"Row {misfit.row}, column {each.name!r}: "
+    if misfit.reason:
+        return {"row": misfit.row, "column": each.name}, place + misfit.reason
+    wanted = rule_of(each, None).wanted
+    text = f"{place}{shown(misfit.value)} is not {wanted}{_advice(each.kind, misfit.value)}"
     if misfit.more:
         text += f" ({misfit.more:,} more rows of this column do not fit.)"
     return {"row": misfit.row, "column": each.name}, text
 
 
 def _advice(kind: Kind, value: Any) -> str:
-    if kind is Kind.CATEGORICAL and isinstance(value, int | float):
+    if kind in (Kind.CATEGORICAL, Kind.TEXT) and isinstance(value, int | float):
         return f"; put it in quotes: {shown(shown(value))}."
     if kind is Kind.NUMERIC and isinstance(value, bool):
         return f"; send {int(value)}."
@@ -128,6 +170,8 @@ def _advice(kind: Kind, value: Any) -> str:
         return f"; send it without quotes: {value.strip()}."
     if kind is Kind.DATETIME:
         return ', such as "2024-05-31T12:30:00Z".'
+    if kind is Kind.IMAGE:
+        return "; a missing image cannot be answered." if value is None else "."
     return "; null stands for a missing value."
 
 

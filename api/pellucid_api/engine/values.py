@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.errors import InvalidData
+
 Values = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a column's JSON values may be, and how they become an array of shape (rows,)."""
+    """What a column's JSON values may be, and how they become an array (rows, ...)."""
 
     wanted: str
     types: frozenset[type]
-    convert: Callable[[Sequence[Any]], Values]  # raises ValueError, OverflowError
+    convert: Callable[[Sequence[Any]], Values]  # raises ValueError, OverflowError, InvalidData
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,17 @@ class Misfit:
     row: int  # 1-based
     value: Any
     more: int
+    reason: str = ""  # where more is known than that it is not what is wanted
 
 
 def convert(values: Sequence[Any], rule: Rule) -> Values | Misfit:
-    """The column's array of shape (rows,), or its first misfit."""
+    """The column's array (rows, ...), or its first misfit."""
     if rule.types.issuperset(map(type, values)):
         try:
             return rule.convert(values)
+        except InvalidData as error:  # which names the row: decoding all again would take long
+            row = error.where["row"]
+            return Misfit(row, values[row - 1], 0, f"{error.message} {error.remedy}".strip())
         except (ValueError, OverflowError):
             pass  # some value of the right type is out of range: look for it
     wrong = [row for row, value in enumerate(values, 1) if not _fits(value, rule)]
@@ -44,6 +50,8 @@ def convert(values: Sequence[Any], rule: Rule) -> Values | Misfit:
 
 def shown(value: Any) -> str:
     """A value as JSON, short enough for a message."""
+    if isinstance(value, str | list):
+        value = value[:61]
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -53,7 +61,7 @@ def _fits(value: Any, rule: Rule) -> bool:
         return False
     try:
         rule.convert([value])
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, InvalidData):
         return False
     return True
 

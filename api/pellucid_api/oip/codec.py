@@ -1,29 +1,23 @@
 """Open Inference Protocol messages to a model's arrays, and back.
 
-Inputs of a model are FP64 or BYTES. Any numeric datatype is taken for FP64, if its values are what
-the datatype says. The binary tensor extension is refused.
+A scalar column is FP64 or BYTES. Any numeric datatype is taken for FP64, if its values are what
+the datatype says. Images, sequences and texts: see `tensors`. The binary tensor extension is
+refused.
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from pellucid.bundle import Datatype, Input, Manifest
 from pellucid.errors import InvalidRows, TooLarge
 from pellucid.schema import Kind
-from pellucid_api.engine.values import (
-    BOOLEANS,
-    NUMBERS,
-    STRINGS,
-    Misfit,
-    Rule,
-    Values,
-    convert,
-    integers,
-    shown,
-)
+from pellucid_api.engine.rows import check_size
+from pellucid_api.engine.values import BOOLEANS, STRINGS, Misfit, Values, convert, shown
+from pellucid_api.oip import tensors
+from pellucid_api.oip.tensors import NUMERIC, refused
 from pellucid_api.oip.types import (
     InferenceRequest,
     InferenceResponse,
@@ -33,16 +27,10 @@ from pellucid_api.oip.types import (
     TensorMetadata,
 )
 
+if TYPE_CHECKING:
+    from pellucid.raw.texts import Tokenizer
+
 _BINARY_PARAMETERS = ("binary_data", "binary_data_size", "binary_data_output")
-_INTEGERS = {
-    **{f"INT{bits}": integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
-    **{f"UINT{bits}": integers(0, 2**bits - 1) for bits in (8, 16, 32, 64)},
-}
-_NUMERIC: dict[str, Rule] = {
-    **dict.fromkeys(("FP16", "FP32", "FP64"), NUMBERS),
-    "BOOL": BOOLEANS,
-    **_INTEGERS,
-}
 
 
 def parse(value: Any) -> InferenceRequest:
@@ -75,30 +63,41 @@ def binary_refusal() -> InvalidRows:
     )
 
 
-def decode(request: InferenceRequest, inputs: Sequence[Input], max_rows: int) -> dict[str, Values]:
-    """The model's feed: one array of shape (rows,) per input.
+def decode(
+    request: InferenceRequest,
+    inputs: Sequence[Input],
+    max_rows: int,
+    tokenizer: "Tokenizer | None" = None,
+) -> dict[str, Values]:
+    """The model's feed: one array (rows, *shape) per input.
 
     Raises:
         InvalidRows: an input is missing, unknown, given twice, or its datatype, shape or data do
             not fit.
-        TooLarge: more than `max_rows` rows.
+        TooLarge: more than `max_rows` rows, or too much once decoded.
     """
     known = {each.name: each for each in inputs}
     given = [tensor.name for tensor in request.inputs]
     for name in given:
         if name not in known:
-            raise _refused(name, "the model has no such input", f"It has: {', '.join(known)}.")
+            raise refused(name, "the model has no such input", f"It has: {', '.join(known)}.")
         if given.count(name) > 1:
-            raise _refused(name, "it is given twice")
+            raise refused(name, "it is given twice")
     missing = [name for name in known if name not in given]
     if missing:
         raise InvalidRows(
             f"Missing inputs: {', '.join(missing)}.", remedy="null stands for a missing value."
         )
-    rows = {tensor.name: _rows(tensor) for tensor in request.inputs}
+    rows = {tensor.name: _rows(tensor, known[tensor.name]) for tensor in request.inputs}
     if (count := max(rows.values(), default=0)) > max_rows:
         raise TooLarge(f"{count:,} rows are more than {max_rows:,}, the limit of one request.")
-    feed = {tensor.name: _column(tensor, known[tensor.name]) for tensor in request.inputs}
+    check_size(count, inputs)
+    feed = {
+        tensor.name: tensors.shaped(tensor, known[tensor.name], tokenizer)
+        if known[tensor.name].shape
+        else _column(tensor, known[tensor.name])
+        for tensor in request.inputs
+    }
     if len(set(rows.values())) > 1:
         counts = ", ".join(f"{name} {count}" for name, count in rows.items())
         raise InvalidRows(f"The inputs differ in their number of rows: {counts}.")
@@ -155,7 +154,11 @@ def metadata(name: str, versions: Sequence[int], manifest: Manifest) -> ModelMet
         versions=[str(version) for version in versions],
         platform="onnx_onnxv1",
         inputs=[
-            TensorMetadata(name=each.name, datatype=each.datatype.value, shape=[-1])
+            TensorMetadata(name=each.name, datatype="BYTES", shape=[-1])  # tokens are taken too
+            if each.kind is Kind.TEXT
+            else TensorMetadata(
+                name=each.name, datatype=each.datatype.value, shape=[-1, *each.shape]
+            )
             for each in manifest.inputs
         ],
         outputs=[
@@ -165,12 +168,15 @@ def metadata(name: str, versions: Sequence[int], manifest: Manifest) -> ModelMet
     )
 
 
-def _rows(tensor: RequestInput) -> int:
+def _rows(tensor: RequestInput, target: Input) -> int:
     if tensor.data is None:
-        raise _refused(tensor.name, "it has no data")
+        raise refused(tensor.name, "it has no data")
     shape = tensor.shape
-    if len(shape) not in (1, 2) or shape[0] < 1 or shape[1:] not in ([], [1]):
-        raise _refused(tensor.name, f"its shape is {shape}", "Send [rows] or [rows, 1].")
+    if target.shape:
+        if not shape or min(shape) < 1:
+            raise refused(tensor.name, f"its shape is {shape}")
+    elif len(shape) not in (1, 2) or shape[0] < 1 or shape[1:] not in ([], [1]):
+        raise refused(tensor.name, f"its shape is {shape}", "Send [rows] or [rows, 1].")
     return shape[0]
 
 
@@ -179,10 +185,10 @@ def _column(tensor: RequestInput, target: Input) -> Values:
     if len(tensor.shape) == 2 and any(isinstance(value, list) for value in data):
         data = list(chain.from_iterable(v if isinstance(v, list) else [v] for v in data))
     if len(data) != tensor.shape[0]:
-        raise _refused(tensor.name, f"its shape is {tensor.shape} and it has {len(data)} values")
-    rule = STRINGS if tensor.datatype == "BYTES" else _NUMERIC.get(tensor.datatype)
+        raise refused(tensor.name, f"its shape is {tensor.shape} and it has {len(data)} values")
+    rule = STRINGS if tensor.datatype == "BYTES" else NUMERIC.get(tensor.datatype)
     if rule is None or (rule is STRINGS) != (target.datatype is Datatype.BYTES):
-        raise _refused(
+        raise refused(
             tensor.name,
             f"its datatype is {tensor.datatype}",
             f"The model takes {target.datatype.value}.",
@@ -195,7 +201,3 @@ def _column(tensor: RequestInput, target: Input) -> Values:
             where={"input": tensor.name, "row": column.row},
         )
     return column
-
-
-def _refused(name: str, reason: str, remedy: str = "") -> InvalidRows:
-    return InvalidRows(f"Input {name!r}: {reason}.", where={"input": name}, remedy=remedy)

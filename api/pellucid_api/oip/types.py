@@ -58,7 +58,7 @@ class ModelMetadata(_Message):
 
 
 class RequestInput(_Message):
-    """A column of raw values, of shape [rows] or [rows, 1]."""
+    """A column of raw values, of shape [rows] or [rows, 1]; of images, sequences and texts more."""
 
     name: str
     shape: list[int] = Field(examples=[[2]])

@@ -29,7 +29,8 @@ UPLOAD_FORM = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "CSV, Parquet or JSON lines.",
+                            "description": "CSV, Parquet, JSON lines, a NumPy archive (.npz), "
+                            "or a zip of images in a folder for each class.",
                         },
                         "name": {
                             "type": "string",
@@ -38,7 +39,8 @@ UPLOAD_FORM = {
                         "types": {
                             "type": "string",
                             "description": "JSON: column to int64, float64, bool, timestamp[us] "
-                            "or string, where the inferred type is not the wanted one.",
+                            "or string, where the inferred type is not the wanted one. Images "
+                            "and lists are what the file says.",
                             "examples": ['{"zip": "string"}'],
                         },
                         "roles": {
@@ -90,14 +92,18 @@ def show(services: Held, reference: Reference) -> Dataset:
 
 
 def profile(services: Held, reference: Reference) -> list[ColumnProfile]:
-    """Profile a data set: missing and distinct values, quantiles and frequent values by column."""
+    """Profile a data set by column.
+
+    Missing and distinct values, quantiles, frequent values; lengths of strings and lists; sizes
+    and formats of images.
+    """
     return services.datasets.profile(reference)
 
 
 def preview(
     services: Held, reference: Reference, rows: Annotated[int, Query(ge=1, le=1000)] = 20
 ) -> list[dict[str, Any]]:
-    """Preview a data set's first rows."""
+    """Preview a data set's first rows; images by format and size, long lists cut short."""
     return services.datasets.preview(reference, rows)
 
 

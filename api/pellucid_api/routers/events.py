@@ -17,7 +17,7 @@ from pellucid_api.services import Services
 
 POLL_SECONDS = 0.5
 _BATCH = 500
-_KINDS = ("state", "stage", "progress", "environment", "finding", "result")
+_KINDS = ("state", "stage", "progress", "environment", "transfer", "finding", "trial", "result")
 _LOG = ("log",)
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,9 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Watch a job live, as server-sent events.
 
-    `event` is the kind (state, stage, progress, environment, finding, result), `id` the sequence
-    number, `data` the event as JSON. Comments keep an idle stream alive. The stream ends after the
-    job's final state; a stream that breaks off goes on with `Last-Event-ID`.
+    `event` is the kind (state, stage, progress, environment, finding, trial, result), `id` the
+    sequence number, `data` the event as JSON. Comments keep an idle stream alive. The stream ends
+    after the job's final state; a stream that breaks off goes on with `Last-Event-ID`.
     """
     async for event in _follow(services, job.id, after, _KINDS):
         if event is None:

@@ -61,8 +61,17 @@ def list_jobs(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Job]:
-    """List jobs, newest first."""
+    """List jobs, newest first. The trials of a search are listed with it."""
     return services.queue.list(status=status, name=name, cursor=cursor, limit=limit)
+
+
+def trials(services: Held, job_id: JobId, cursor: Cursor = None, limit: Limit = 50) -> Page[Job]:
+    """List the trials of a search, newest first.
+
+    Each is a job, with the values that it tries under `params`.
+    """
+    services.queue.get(job_id)
+    return services.queue.list(parent=job_id, cursor=cursor, limit=limit)
 
 
 def show(request: Request, services: Held, job_id: JobId) -> Response:

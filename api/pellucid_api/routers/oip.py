@@ -31,13 +31,35 @@ _EXAMPLE = {
     ],
     "outputs": [{"name": "probabilities"}],
 }
+
+
+def _one(name: str, shape: list[int], datatype: str, data: list[Any]) -> dict[str, Any]:
+    return {"inputs": [{"name": name, "shape": shape, "datatype": datatype, "data": data}]}
+
+
+EXAMPLES = {
+    "table": {"summary": "Scalar columns", "value": _EXAMPLE},
+    "image file": {
+        "summary": "Base64 of an image file",
+        "value": _one("image", [1], "BYTES", ["iVBORw0KGgo..."]),
+    },
+    "pixels": {
+        "summary": "An image of 2 x 2 grey pixels",
+        "value": _one("image", [1, 2, 2], "UINT8", [0, 128, 255, 64]),
+    },
+    "sequence": {
+        "summary": "A sequence of three steps",
+        "value": _one("load", [1, 3], "FP64", [3.5, None, 4.1]),
+    },
+    "text": {"summary": "A text", "value": _one("review", [1], "BYTES", ["A film that stays."])},
+}
 INFER_BODY = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/InferenceRequest"},
-                "example": _EXAMPLE,
+                "examples": EXAMPLES,
             }
         },
     }
@@ -107,7 +129,9 @@ async def infer(services: Held, name: ModelName, body: InferenceBody) -> Respons
 
     One input tensor per raw column, of shape [rows] or [rows, 1]: BYTES for categories (null or ""
     is missing), any numeric datatype for the others (null is missing; times are seconds since
-    1970-01-01 UTC). JSON only: the binary tensor extension is refused.
+    1970-01-01 UTC). An image: BYTES, base64 of its file, or UINT8 pixels [rows, height, width,
+    channels]. A sequence: [rows, steps]. A text: BYTES, or INT64 tokens [rows, tokens]. JSON only:
+    the binary tensor extension is refused.
     """
     return await _infer(services, services.pool.champion(name), body)
 
@@ -129,8 +153,9 @@ def _answer(services: Services, served: Served, body: Any) -> bytes:
     manifest = served.model.manifest
     message = codec.parse(body)
     codec.check_outputs(message, manifest)
-    feed = codec.decode(message, manifest.inputs, services.settings.max_rows)
-    outputs = served.model.run(feed)
+    model = served.model
+    feed = codec.decode(message, manifest.inputs, services.settings.max_rows, model.tokenizer)
+    outputs = model.run(feed)
     response = codec.encode(message, served.name, served.version, manifest, outputs)
     return to_json(response, exclude_none=True, inf_nan_mode="null")
 

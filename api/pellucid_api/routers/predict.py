@@ -16,6 +16,18 @@ from pellucid_api.engine.rows import decode_rows
 from pellucid_api.services import Services
 
 _ROW = {"age": 41, "purpose": "car", "employed": True, "since": "2024-05-31", "income": None}
+EXAMPLES = {
+    "table": {"summary": "Scalar columns", "value": [_ROW]},
+    "image": {
+        "summary": "An image: base64 of its file, or its pixels",
+        "value": [{"image": "iVBORw0KGgo..."}, {"image": [[0, 128], [255, 64]]}],
+    },
+    "sequence": {
+        "summary": "A sequence: a list of numbers for each channel",
+        "value": [{"load": [3.5, None, 4.1], "temperature": [12, 12.5, 13]}],
+    },
+    "text": {"summary": "A text", "value": [{"review": "A film that stays with you."}]},
+}
 ROWS_BODY = {
     "requestBody": {
         "required": True,
@@ -31,7 +43,7 @@ ROWS_BODY = {
                         },
                     ]
                 },
-                "example": [_ROW],
+                "examples": EXAMPLES,
             }
         },
     }
@@ -42,8 +54,10 @@ async def predict(services: Held, name: ModelName, body: JsonBody) -> Response:
     """Predict with the champion.
 
     Rows are objects of the model's raw columns: numbers, strings, booleans, ISO 8601 times (UTC
-    unless they say otherwise). Every column must be there; null stands for a missing value. A
-    category that training never saw is answered like any rare one. Each answer has its own id.
+    unless they say otherwise), lists of numbers; images as base64 of a PNG, JPEG or other file, or
+    as pixels from 0 to 255. Every column must be there; null stands for a missing value, except
+    for an image. A category that training never saw is answered like any rare one. Each answer
+    has its own id; the value of a forecast is a list.
     """
     return await _predict(services, services.pool.champion(name), body)
 
@@ -70,8 +84,9 @@ async def _predict(services: Services, served: Served, body: Any) -> Response:
 
 def _answer(services: Services, served: Served, rows: Any) -> bytes:
     manifest = served.model.manifest
-    feed = decode_rows(rows, manifest.inputs, services.settings.max_rows)
-    outputs = served.model.run(feed)
+    model = served.model
+    feed = decode_rows(rows, manifest.inputs, services.settings.max_rows, model.tokenizer)
+    outputs = model.run(feed)
     found = answers(manifest, outputs, services.ids.take(len(rows)))
     # `Predictions` as plain data: a hundred thousand models would take longer than the network.
     return to_json({"model": served.name, "version": served.version, "predictions": found})

@@ -1,15 +1,12 @@
 """The multilayer perceptron."""
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
 from pellucid import plan
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.layers.activations import activation
+from pellucid_pipelines.layers.norms import norm
 from pellucid_pipelines.tensors import Link
-
-_NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 class Mlp(nn.Module):
@@ -18,17 +15,15 @@ class Mlp(nn.Module):
     Every activation is a module of its own, since DeepSHAP attributes module by module.
     """
 
-    def __init__(self, spec: plan.Mlp, features: Features, outputs: int, link: Link) -> None:
+    def __init__(self, spec: plan.Mlp, features: Features, outputs: int, _link: Link) -> None:
         super().__init__()
         (width,) = features.shape
         layers: list[nn.Module] = []
         for hidden in spec.widths:
-            layers.append(nn.Linear(width, hidden))  # (N, width) -> (N, hidden)
-            if spec.norm != "none":
-                layers.append(_NORMS[spec.norm](hidden))
-            layers.append(activation(spec.activation))
-            if spec.dropout:
-                layers.append(nn.Dropout(spec.dropout))
+            if spec.residual and hidden == width:
+                layers.append(_Residual(_hidden(spec, width, hidden)))
+            else:
+                layers += _hidden(spec, width, hidden)
             width = hidden
         layers.append(nn.Linear(width, outputs))  # (N, width) -> (N, outputs)
         self.layers = nn.Sequential(*layers)
@@ -37,3 +32,25 @@ class Mlp(nn.Module):
         """Shapes: (N, width) -> (N, outputs)."""
         raw: Tensor = self.layers(inputs)
         return raw
+
+
+class _Residual(nn.Module):
+    """(N, width) -> (N, width): the input plus what the layers make of it (He et al., 2016)."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        added: Tensor = self.layers(inputs)
+        return inputs + added
+
+
+def _hidden(spec: plan.Mlp, width: int, hidden: int) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.Linear(width, hidden)]  # (N, width) -> (N, hidden)
+    if spec.norm != "none":
+        layers.append(norm(spec.norm, hidden))
+    layers.append(activation(spec.activation))
+    if spec.dropout:
+        layers.append(nn.Dropout(spec.dropout))
+    return layers

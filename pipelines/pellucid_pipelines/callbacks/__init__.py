@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from pellucid.errors import TrainingFailed
     from pellucid_pipelines.loop import Fit
     from pellucid_pipelines.tensors import Rows
 
 
+EVENTS = (
+    "fit_started",
+    "step_started",
+    "gradients_ready",
+    "step_ended",
+    "epoch_ended",
+    "fit_ended",
+    "failed",
+)
+
+
 class Callback:
-    """Does nothing. Override what you want to hear of; `fit` may be changed."""
+    """Does nothing. Override what you want to hear of, in the class; `fit` may be changed."""
 
     def fit_started(self, fit: Fit) -> None:
         """Before the first epoch of this attempt."""
@@ -31,3 +43,6 @@ class Callback:
 
     def fit_ended(self, fit: Fit) -> None:
         """After the last epoch."""
+
+    def failed(self, fit: Fit, error: TrainingFailed) -> None:
+        """Before an error leaves the fit; what is known of its cause may be added to it."""

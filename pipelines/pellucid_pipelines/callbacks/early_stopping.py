@@ -16,7 +16,7 @@ class EarlyStopping(Callback):
         if metrics["validation/loss"] < state.best_loss - self.min_delta:
             state.best_epoch = state.epoch
             state.best_weights = {
-                name: value.detach().clone() for name, value in fit.network.state_dict().items()
+                name: value.detach().clone() for name, value in fit.judged.state_dict().items()
             }
         state.stopped = state.epoch - state.best_epoch >= self.patience
 

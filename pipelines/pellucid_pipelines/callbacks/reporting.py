@@ -48,6 +48,6 @@ class Reporting(Callback):
             steps=steps,
             train_loss=train_loss,
             validation_loss=state.losses[-1] if state.losses else None,
-            lr=fit.optimizer.param_groups[0]["lr"],
+            lr=fit.lr,
             eta_seconds=0.0 if state.stopped else round(each * (steps - step), 1),
         )

@@ -13,11 +13,19 @@ from pellucid import plan
 from pellucid.errors import InvalidPlan
 from pellucid.schema import Column
 from pellucid_pipelines.preprocessing.contract import Feed, Preprocessing
+from pellucid_pipelines.preprocessing.images import Images
+from pellucid_pipelines.preprocessing.sequences import Sequences
 from pellucid_pipelines.preprocessing.tabular import Tabular
+from pellucid_pipelines.preprocessing.texts import Texts
 
-__all__ = ["FITTERS", "Feed", "Preprocessing", "Tabular", "fit"]
+__all__ = ["FITTERS", "Feed", "Images", "Preprocessing", "Sequences", "Tabular", "Texts", "fit"]
 
-FITTERS: dict[plan.Modality, type[Preprocessing]] = {"tabular": Tabular}
+FITTERS: dict[plan.Modality, type[Preprocessing]] = {
+    "tabular": Tabular,
+    "image": Images,
+    "sequence": Sequences,
+    "text": Texts,
+}
 
 
 def fit(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pellucid import plan
 from pellucid.bundle import Input
+from pellucid.raw.texts import Tokenizer
 from pellucid.schema import Column
 from pellucid_pipelines.features import Features
 
@@ -34,11 +35,13 @@ class Preprocessing(nn.Module):
         inputs: the raw columns, in order.
         features: what networks get.
         feeds: what `dense` takes, in order.
+        tokenizer: of texts; the bundle carries it.
     """
 
     inputs: tuple[Input, ...]
     features: Features
     feeds: tuple[Feed, ...]
+    tokenizer: Tokenizer | None = None
 
     @classmethod
     def fit(cls, table: pa.Table, columns: Sequence[Column], spec: plan.Preprocessing) -> Self:
@@ -46,7 +49,10 @@ class Preprocessing(nn.Module):
         raise NotImplementedError
 
     def encode(self, table: pa.Table) -> dict[str, Tensor]:
-        """Raw column -> (N, *shape) as the exported core takes it."""
+        """Raw column -> (N, *shape) as the exported core takes it.
+
+        Of an input that has a shape, this is what `pellucid.raw.columns.read` gives.
+        """
         raise NotImplementedError
 
     def dense(self, *matrices: Tensor | None) -> Tensor:

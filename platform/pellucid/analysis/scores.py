@@ -26,8 +26,8 @@ class Outcomes:
     """Rows with their truth and their prediction.
 
     Args:
-        truth: (N,) class indices, or numbers (regression).
-        prediction: (N, K) probabilities, finite, rows summing to 1; or (N,) numbers.
+        truth: (N,) class indices, or numbers (regression), (N, steps) of a forecast.
+        prediction: (N, K) probabilities, finite, rows summing to 1; or numbers, as the truth.
         positive: with two classes, the index of the positive one (default 1); precision, recall,
             F1, PR-AUC and the calibration error are the positive class's. With more classes
             they are means over classes.
@@ -37,11 +37,13 @@ class Outcomes:
         self, truth: np.ndarray, prediction: np.ndarray, positive: int | None = None
     ) -> None:
         truth, prediction = np.asarray(truth), np.asarray(prediction)
-        if len(truth) != len(prediction) or truth.ndim != 1 or prediction.ndim not in (1, 2):
+        forecast = truth.ndim == 2 and truth.shape == prediction.shape
+        fitting = truth.ndim == 1 and prediction.ndim in (1, 2) and len(truth) == len(prediction)
+        if not (fitting or forecast):
             raise ValueError(f"truth {truth.shape} and prediction {prediction.shape} do not fit")
         self.truth = truth
         self.prediction = prediction
-        binary = prediction.ndim == 2 and prediction.shape[1] == 2
+        binary = truth.ndim == 1 and prediction.ndim == 2 and prediction.shape[1] == 2
         self.positive = (1 if positive is None else positive) if binary else None
 
     def __len__(self) -> int:
@@ -63,7 +65,7 @@ class Outcomes:
 
     @cached_property
     def error(self) -> Floats:
-        """(N,) prediction minus truth, of a regression."""
+        """(N,) or (N, steps): prediction minus truth, of a regression."""
         return np.asarray(self.prediction.astype(np.float64) - self.truth)
 
     @cached_property
@@ -230,12 +232,12 @@ def ece(rows: Outcomes, weight: Floats) -> Floats:
 
 def mae(rows: Outcomes, weight: Floats) -> Floats:
     """Mean absolute error, in the target's units. 0 to infinity, lower is better."""
-    return _mean(np.abs(rows.error), weight)
+    return _mean(_over_steps(np.abs(rows.error)), weight)
 
 
 def mse(rows: Outcomes, weight: Floats) -> Floats:
     """Mean squared error, in squared units. 0 to infinity, lower is better."""
-    return _mean(rows.error**2, weight)
+    return _mean(_over_steps(rows.error**2), weight)
 
 
 def rmse(rows: Outcomes, weight: Floats) -> Floats:
@@ -249,9 +251,9 @@ def r2(rows: Outcomes, weight: Floats) -> Floats:
     Up to 1; 0 is as good as predicting the mean, below is worse. NaN where the truth is constant.
     """
     truth = rows.truth.astype(np.float64)
-    centred = truth - truth.mean() if np.ptp(truth) > 0 else np.zeros(len(truth))
-    about_centre = _mean(centred**2, weight)
-    variance = about_centre - _mean(centred, weight) ** 2
+    centred = truth - truth.mean() if np.ptp(truth) > 0 else np.zeros_like(truth)
+    about_centre = _mean(_over_steps(centred**2), weight)
+    variance = about_centre - _mean(_over_steps(centred), weight) ** 2
     constant = variance <= 1e-12 * about_centre  # what rounding leaves of a constant
     return np.where(constant, np.nan, 1 - _ratio(mse(rows, weight), variance))
 
@@ -263,7 +265,7 @@ def mape(rows: Outcomes, weight: Floats) -> Floats:
     """
     defined = rows.truth != 0
     relative = np.abs(rows.error) / np.where(defined, np.abs(rows.truth), 1)
-    return _ratio(weight @ (relative * defined), weight @ defined)
+    return _ratio(weight @ _over_steps(relative * defined), weight @ _over_steps(defined))
 
 
 @dataclass(frozen=True)
@@ -355,6 +357,11 @@ def _cumulative(weight: Floats) -> Floats:
     sums = np.zeros((*weight.shape[:-1], weight.shape[-1] + 1))
     np.cumsum(weight, axis=-1, out=sums[..., 1:])
     return sums
+
+
+def _over_steps(values: Floats | Booleans) -> Floats:
+    """(N,) or (N, steps) to (N,): the mean over the steps of a forecast."""
+    return np.asarray(values.mean(1)) if values.ndim == 2 else values.astype(np.float64)
 
 
 def _mean(values: Floats | Booleans, weight: Floats) -> Floats:

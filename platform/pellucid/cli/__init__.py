@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from pellucid.cli import data, jobs, models, services
+from pellucid.cli import data, extras, jobs, models, services
 from pellucid.cli.reproduce import reproduce
 from pellucid.cli.terminal import fail
 from pellucid.errors import PellucidError
@@ -28,6 +28,7 @@ app.add_typer(models.app, name="models")
 app.command()(models.predict)
 app.command()(reproduce)
 services.register(app)
+extras.register(app)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from pellucid.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from pellucid.resources import Dataset
+    from pellucid.resources import ColumnProfile, Dataset
 
 app = typer.Typer(help="Register data sets and look at them.", no_args_is_help=True)
 
@@ -52,7 +52,7 @@ def add(
     parent: Annotated[str | None, typer.Option(help="The version that this one came from.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Register a CSV, Parquet or JSON lines file."""
+    """Register a CSV, Parquet, JSON lines or .npz file, or a zip of images in class folders."""
     name = name or file.name.split(".")[0]
     dataset = _upload(file, name, _pairs(types), _pairs(roles), parent)
     _show(dataset, as_json)
@@ -121,12 +121,23 @@ def show(reference: Reference, as_json: Json = False) -> None:
                 column.minimum,
                 column.mean,
                 column.maximum,
-                "; ".join(column.warnings) or ", ".join(top.value for top in column.top[:3]),
+                "; ".join(column.warnings) or _remark(column),
             )
             for column in profile
         ),
         "It has no columns.",
     )
+
+
+def _remark(column: "ColumnProfile") -> str:
+    """What the numbers beside it do not tell."""
+    if column.images:
+        sides = (column.images.height, column.images.width)
+        size = " x ".join(f"{side.median:g}" for side in sides)
+        return f"{', '.join(column.images.formats)}, {size} pixels"
+    if column.lengths and not column.top:
+        return f"{column.lengths.minimum} to {column.lengths.maximum} numbers"
+    return ", ".join(top.value for top in column.top[:3])
 
 
 @app.command()
@@ -142,7 +153,13 @@ def preview(
         show_json(found)
         return
     names = list(found[0]) if found else []
-    show_table(names, ([row[name] for name in names] for row in found), "It has no rows.")
+    show_table(names, ([_cell(row[name]) for name in names] for row in found), "It has no rows.")
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    return ", ".join("" if number is None else str(number) for number in value)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""A job's progress, live: a bar on a terminal, lines elsewhere."""
+"""A job's progress, live: a bar on a terminal, lines elsewhere. Of a search, over its trials."""
 
 from typing import Any
 
@@ -26,6 +26,7 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._epoch = 0
+        self._best: int | None = None  # trial of a search
 
     def __enter__(self) -> None: ...
 
@@ -33,12 +34,34 @@ class _Lines:
 
     def show(self, event: Event) -> None:
         """Show an event."""
-        if event.kind == "progress":
+        if event.kind == "progress" and "trials" in event.data:
+            self.search(event.data)
+        elif event.kind == "progress":
             self.progress(event.data)
+        elif event.kind == "trial":
+            self.trial(event.data)
         elif event.kind == "stage":
             self.stage(str(event.data["stage"]))
         elif event.kind == "state":
             self.print(f"{event.data['status']}: {event.data['reason']}")
+
+    def trial(self, data: dict[str, Any]) -> None:
+        """Show that a trial of a search begins or has ended."""
+        said = f"trial {data['trial']} {data['status']}"
+        if data.get("params"):
+            said += ": " + ", ".join(f"{path} = {_short(v)}" for path, v in data["params"].items())
+        elif data.get("value") is not None:
+            said += f": {data['value']:.6g}"
+        elif data["status"] == "failed":
+            said += f": {data['reason']}"
+        self.print(said)
+
+    def search(self, data: dict[str, Any]) -> None:
+        """Show how a search stands, whenever its best trial is another."""
+        best = data["best"]
+        if best is not None and best["trial"] != self._best:
+            self._best = best["trial"]
+            self.print(f"{data['ended']}/{data['trials']} trials  {_standing(data)}")
 
     def progress(self, data: dict[str, Any]) -> None:
         """Show an epoch."""
@@ -46,7 +69,7 @@ class _Lines:
         news = epoch != self._epoch  # progress is also told within an epoch
         self._epoch = epoch
         if news and (epoch == epochs or epoch % max(1, epochs // _LINES_PER_JOB) == 0):
-            self.print(f"epoch {epoch}/{epochs}  {_losses(data)}")
+            self.print(f"{_fold(data)}epoch {epoch}/{epochs}  {_losses(data)}")
 
     def stage(self, name: str) -> None:
         """Show a stage of the training process."""
@@ -79,13 +102,39 @@ class _Bar(_Lines):
 
     def progress(self, data: dict[str, Any]) -> None:
         """Move the bar."""
+        where = f"{_fold(data)}{_losses(data)}"
+        self._bar.update(self._task, completed=data["epoch"], total=data["epochs"], losses=where)
+
+    def search(self, data: dict[str, Any]) -> None:
+        """Move the bar over the trials."""
         self._bar.update(
-            self._task, completed=data["epoch"], total=data["epochs"], losses=_losses(data)
+            self._task,
+            description="trials",
+            completed=data["ended"],
+            total=data["trials"],
+            losses=_standing(data),
         )
 
     def stage(self, name: str) -> None:
         """Name the stage in front of the bar."""
         self._bar.update(self._task, description=name)
+
+
+def _standing(data: dict[str, Any]) -> str:
+    best = data["best"]
+    ends = [f"{data[key]} {key}" for key in ("running", "pruned", "failed") if data[key]]
+    if best is not None:
+        ends.insert(0, f"best {data['metric']} {best['value']:.6g} (trial {best['trial']})")
+    return "  ".join(ends)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _fold(data: dict[str, Any]) -> str:
+    inner = f".{data['inner']}" if "inner" in data else ""
+    return f"fold {data['fold']}{inner}/{data['folds']}  " if "fold" in data else ""
 
 
 def _losses(data: dict[str, Any]) -> str:

@@ -35,6 +35,9 @@ def train(
         Path | None, typer.Argument(exists=True, dir_okay=False, help="YAML or JSON file.")
     ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the plan's JSON Schema.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="With --schema: as a page of Markdown.")
+    ] = False,
     following: Annotated[
         bool | None,
         typer.Option("--follow/--detach", help="Wait and show progress. Default: on a terminal."),
@@ -47,6 +50,11 @@ def train(
     """Submit a training job."""
     from pellucid.plan import Plan
 
+    if schema and markdown:
+        from pellucid.plan import reference
+
+        show_text(reference.markdown())
+        return
     if schema:
         show_json(Plan.json_schema())
         return
@@ -72,7 +80,7 @@ def train(
 @app.command("list")
 def list_(
     status: Annotated[
-        str | None, typer.Option(help="queued, running, succeeded, failed or canceled.")
+        str | None, typer.Option(help="queued, running, succeeded, failed, canceled or pruned.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
     cursor: Cursor = None,
@@ -114,6 +122,33 @@ def show(job_id: JobId, as_json: Json = False) -> None:
     with connect() as client:
         job = client.jobs.get(job_id)
     _show(job, as_json)
+
+
+@app.command()
+def trials(job_id: JobId, cursor: Cursor = None, limit: Limit = 50, as_json: Json = False) -> None:
+    """List the trials of a search, newest first."""
+    with connect() as client:
+        search, page = client.jobs.get(job_id), client.jobs.trials(job_id, cursor, limit)
+    if as_json:
+        show_json(page)
+        return
+    metric = search.progress.get("metric", "loss")
+    show_table(
+        ("trial", "job", "status", metric, "values", "reason"),
+        (
+            (
+                job.trial,
+                job.id,
+                job.status.value + (" (best)" if job.id == search.winner else ""),
+                job.result.get("validation", {}).get(metric),
+                ", ".join(f"{path} = {value}" for path, value in job.params.items()),
+                job.reason,
+            )
+            for job in page.items
+        ),
+        "No trials: the job is no search, or has only just begun.",
+    )
+    say_next(page.next_cursor)
 
 
 @app.command()
@@ -177,6 +212,8 @@ def _show(job: "Job", as_json: bool) -> None:
             ("model", version or job.name),
             ("status", f"{job.status}: {job.reason}"),
             ("attempt", f"{job.attempt} of at most {job.max_attempts}"),
+            ("search", job.parent_id and f"trial {job.trial} of {job.parent_id}"),
+            ("best trial", job.winner),
             ("data", job.data_version),
             ("worker", job.worker),
             ("MLflow run", job.run_id),

@@ -19,6 +19,7 @@ from pellucid.cli.terminal import (
 from pellucid.errors import InvalidRows
 
 if TYPE_CHECKING:
+    from pellucid.client import Client
     from pellucid.resources import ModelSummary, Prediction
 
 app = typer.Typer(help="Look at registered models; promote and roll back.", no_args_is_help=True)
@@ -99,15 +100,34 @@ def rollback(name: Name, as_json: Json = False) -> None:
 def predict(
     name: Name,
     rows: Annotated[
-        Path,
-        typer.Argument(help="A JSON object or list of objects, or a CSV file; - is stdin (JSON)."),
-    ],
+        Path | None,
+        typer.Argument(
+            help="A JSON object or list of objects, a CSV or a Parquet file; - is stdin (JSON)."
+        ),
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="An image file, for a model of images. Repeatable.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A text, for a model of texts. Repeatable.")
+    ] = None,
     version: Version = None,
     as_json: Json = False,
 ) -> None:
-    """Predict rows of raw columns."""
+    """Predict rows of raw columns, images or texts."""
+    if [bool(rows), bool(image), bool(text)].count(True) != 1:
+        raise InvalidRows(
+            "There is nothing to predict, or more than one kind of it.",
+            remedy="Name a file of rows, or give --image, or --text.",
+        )
     with connect() as client:
-        answer = client.predict(name, _read_rows(rows), version)
+        if rows:
+            given = _read_rows(rows)
+        else:
+            column = _only_input(client, name, version, "image" if image else "text")
+            values: list[Any] = [_read_image(path) for path in image] if image else list(text or ())
+            given = [{column: value} for value in values]
+        answer = client.predict(name, given, version)
     if as_json:
         show_json(answer)
         return
@@ -122,9 +142,40 @@ def predict(
 
 
 def _cells(prediction: "Prediction", classes: list[str]) -> list[object]:
-    outcome = prediction.value if prediction.label is None else str(prediction.label)
+    value = prediction.value
+    outcome: object = ", ".join(f"{v:g}" for v in value) if isinstance(value, list) else value
+    if prediction.label is not None:
+        outcome = str(prediction.label)
     probabilities = prediction.probabilities or {}
     return [outcome, *(probabilities[name] for name in classes), prediction.id]
+
+
+def _only_input(client: "Client", name: str, version: int | None, kind: str) -> str:
+    """The name of a model's only input, which must be of a kind.
+
+    Raises:
+        InvalidRows: it takes something else.
+    """
+    summary = client.models.get(name)
+    number = version or summary.aliases.get("champion") or summary.latest
+    inputs = client.models.version(name, number).inputs if number else []
+    if [item["kind"] for item in inputs] != [kind]:
+        taken = ", ".join(f"{item['name']} ({item['kind']})" for item in inputs[:20])
+        raise InvalidRows(
+            f"The model {name!r} does not take one {kind}: its inputs are {taken or 'unknown'}.",
+            where={"model": name},
+            remedy="Put the rows into a JSON or CSV file.",
+        )
+    return str(inputs[0]["name"])
+
+
+def _read_image(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidRows(
+            f"The image cannot be read: {error}.", where={"file": str(path)}
+        ) from error
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -134,11 +185,11 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
         InvalidRows: the file cannot be read, or holds something else than rows.
     """
     try:
-        if path.suffix == ".csv":
-            return _read_csv(path)
+        if path.suffix in (".csv", ".parquet"):
+            return _read_table(path)
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
         value = json.loads(text)
-    except (OSError, ValueError) as error:  # broken JSON, CSV and UTF-8 are ValueErrors
+    except (OSError, ValueError) as error:  # broken JSON, CSV, Parquet, UTF-8 are ValueErrors
         raise InvalidRows(f"No rows can be read: {error}.", where={"file": str(path)}) from error
     rows = value.get("rows", value) if isinstance(value, dict) else value
     rows = [rows] if isinstance(rows, dict) else rows
@@ -151,19 +202,16 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    from pyarrow import csv
+def _read_table(path: Path) -> list[dict[str, Any]]:
+    from pyarrow import csv, parquet
 
-    rows: list[dict[str, Any]] = csv.read_csv(
-        path, convert_options=csv.ConvertOptions(strings_can_be_null=True)
-    ).to_pylist()
-    return [{name: _json_safe(value) for name, value in row.items()} for row in rows]
-
-
-def _json_safe(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float):
-        return None if value != value else value
-    return value.isoformat()
+    if path.suffix == ".parquet":
+        table = parquet.read_table(path)
+    else:
+        options = csv.ConvertOptions(strings_can_be_null=True)
+        table = csv.read_csv(path, convert_options=options)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
 
 
 def _aliases(model: "ModelSummary") -> str:

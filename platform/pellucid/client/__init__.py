@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import httpx
 
-from pellucid.client.connection import Connection, segment
+from pellucid.client.connection import Connection, as_json, segment
 from pellucid.client.datasets import Datasets
 from pellucid.client.jobs import Jobs
 from pellucid.client.models import Models
@@ -64,7 +64,12 @@ class Client:
     def predict(
         self, model: str, rows: list[dict[str, Any]], version: int | None = None
     ) -> Predictions:
-        """Predictions for rows of raw columns, by the champion or by a certain version."""
+        """Predictions for rows of raw columns, by the champion or by a certain version.
+
+        An image is the bytes of its file, or an array of pixels; a sequence is a list or an array
+        of numbers; a text is a string.
+        """
         path = f"/v1/models/{segment(model)}"
         path += f"/versions/{version}/predict" if version else "/predict"
-        return self._connection.fetch(Predictions, "POST", path, json=rows)
+        sent = [{name: as_json(value) for name, value in row.items()} for row in rows]
+        return self._connection.fetch(Predictions, "POST", path, json=sent)

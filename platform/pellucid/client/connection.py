@@ -1,7 +1,9 @@
 """Requests, streams, and the errors they come back with."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, time
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -116,6 +118,21 @@ def _error_kinds() -> dict[str, type[errors.PellucidError]]:
 def given(**params: Any) -> dict[str, Any]:
     """The parameters that are not None."""
     return {key: value for key, value in params.items() if value is not None}
+
+
+def as_json(value: Any) -> Any:
+    """A value of a row as JSON carries it: bytes as base64, arrays as lists, NaN as null."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if hasattr(value, "tolist"):  # NumPy and what is like it
+        if value.dtype.kind in "iu":
+            return value.tolist()  # pixels, of which there are many
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def segment(text: str) -> str:

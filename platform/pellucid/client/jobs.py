@@ -39,6 +39,11 @@ class Jobs:
         params = given(status=status, name=name, cursor=cursor, limit=limit)
         return self._connection.fetch(Page[Job], "GET", "/v1/jobs", params=params)
 
+    def trials(self, job_id: str, cursor: str | None = None, limit: int = 50) -> Page[Job]:
+        """The trials of a search, newest first."""
+        params = given(cursor=cursor, limit=limit)
+        return self._connection.fetch(Page[Job], "GET", _job(job_id) + "/trials", params=params)
+
     def cancel(self, job_id: str) -> Job:
         """Ask for a job's end; a queued one ends at once."""
         return self._connection.fetch(Job, "POST", _job(job_id) + "/cancel")

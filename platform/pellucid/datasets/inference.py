@@ -14,6 +14,7 @@ from pellucid.datasets import expressions as sql
 from pellucid.datasets.faults import Conversion, ambiguous_date, check_lengths, check_values
 from pellucid.datasets.readers.source import Form, Source, SourceColumn
 from pellucid.datasets.tallies import Tally, tally
+from pellucid.errors import InvalidData
 from pellucid.schema import StorageType
 
 MOSTLY = 0.9
@@ -25,12 +26,14 @@ def infer(
     types: Mapping[str, StorageType],
     max_cell_bytes: int,
 ) -> list[Conversion]:
-    """How each column is to be read, every value checked.
+    """How each column but those of images and lists is to be read, every value checked.
 
     Raises:
         InvalidData: a value does not fit its column's type, is infinite, or is too large. The
             error names the first such row.
     """
+    for column in source.columns:
+        _check_override(column, types.get(column.name), source.file)
     texts = [i for i, column in enumerate(source.columns) if _is_text(column)]
     tallies = dict.fromkeys(texts, Tally()) | tally(engine, source, texts)
     check_lengths(
@@ -39,9 +42,23 @@ def infer(
     conversions = [
         _convert(engine, source, index, tallies.get(index, Tally()), types.get(column.name))
         for index, column in enumerate(source.columns)
+        if not column.is_object
     ]
     check_values(engine, source, conversions)
     return conversions
+
+
+def _check_override(column: SourceColumn, override: StorageType | None, file: str) -> None:
+    """Images and lists are what the file says, and nothing else becomes one."""
+    if override in (None, column.storage):
+        return
+    if column.is_object or override in (StorageType.BINARY, StorageType.LIST):
+        has = f"{column.storage.kind} column" if column.is_object else "column of single values"
+        raise InvalidData(
+            f"`types` asks for {override}, but this is a {has}.",
+            where={"file": file, "column": column.name},
+            remedy="Leave the type out; images and lists come in Parquet, .npz, zip or JSON lines.",
+        )
 
 
 def _convert(

@@ -1,4 +1,7 @@
-"""Profiles of a canonical Parquet file: DuckDB counts distinct values, `analysis` sums them up."""
+"""Profiles of a canonical Parquet file: `analysis` sums up what is counted here.
+
+DuckDB counts the distinct values of scalars; images and lists are streamed past it and digested.
+"""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 
 from pellucid.analysis.profiles import Counted, profile_numbers, profile_strings
 from pellucid.datasets.engine import connection, first_row, literal, storage_errors
+from pellucid.datasets.object_profiling import profile_objects
 from pellucid.resources import ColumnProfile
 from pellucid.schema import StorageType
 
@@ -27,19 +31,35 @@ def profile_file(
     Raises:
         StorageFull: no space was left to spill.
     """
-    names = list(types)
-    with storage_errors(file), connection(scratch / "spill") as engine:
+    scalars = {name: storage for name, storage in types.items() if not storage.is_object}
+    with storage_errors(file):
+        found = {profile.name: profile for profile in _scalars(path, list(types), scalars, scratch)}
+        for name, storage in types.items():
+            if storage.is_object:
+                found[name] = profile_objects(path, name, storage, file)
+    return [found[name] for name in types]
+
+
+def _scalars(
+    path: Path, names: list[str], types: dict[str, StorageType], scratch: Path
+) -> list[ColumnProfile]:
+    """The profiles of some of the file's columns."""
+    if not types:
+        return []
+    at = {name: index for index, name in enumerate(names)}
+    with connection(scratch / "spill") as engine:
         aliases = ", ".join(f"c{index}" for index in range(len(names)))
         relation = (
             f"(SELECT * FROM read_parquet({literal(str(path))}, hive_partitioning=false)) "
             f"AS t({aliases})"
         )
-        counts = ", ".join(f"count(c{index})" for index in range(len(names)))
+        counts = ", ".join(f"count(c{at[name]})" for name in types)
         found = first_row(engine, f"SELECT count(*), {counts} FROM {relation}")
         assert found is not None
-        rows, *present = found
+        rows, *counted = found
+        present = dict(zip((at[name] for name in types), counted, strict=True))
         profiles: dict[int, ColumnProfile] = {}
-        for storage, stack in _stacks(list(types.values()), rows):
+        for storage, stack in _stacks({at[name]: kind for name, kind in types.items()}, rows):
             batches_of = groupby(_counted(engine, relation, storage, stack), key=itemgetter(0))
             for index, batches in batches_of:
                 profiles[index] = _profile(
@@ -50,16 +70,16 @@ def profile_file(
                     present=present[index],
                 )
     return [
-        profiles.get(index) or _profile(name, types[name], (), rows=rows, present=0)
-        for index, name in enumerate(names)
+        profiles.get(at[name]) or _profile(name, storage, (), rows=rows, present=0)
+        for name, storage in types.items()
     ]
 
 
-def _stacks(types: list[StorageType], rows: int) -> Iterator[tuple[StorageType, list[int]]]:
+def _stacks(types: dict[int, StorageType], rows: int) -> Iterator[tuple[StorageType, list[int]]]:
     """Columns of one type, as many as one query should take."""
     size = max(1, _CELLS_A_QUERY // max(rows, 1))
     for storage in StorageType:
-        columns = [index for index, other in enumerate(types) if other is storage]
+        columns = [index for index, other in types.items() if other is storage]
         for start in range(0, len(columns), size):
             yield storage, columns[start : start + size]
 

@@ -27,9 +27,9 @@ def split_rows(table: pa.Table, split: Split, *, target: str, task: str, seed: i
     """Split a table's rows; the same arguments give the same parts.
 
     Every part has a row, and the training part every class. Random and stratified: at random
-    (within each class, or each fifth of a regression target, to a row or two). Time: no row is
-    earlier than a row of the part before it; rows of the same time stay together. Group: no group
-    is in two parts; sizes are as near to the shares as the groups allow.
+    (within each class, or each fifth of a regression target, to a row or two; lists count by their
+    mean). Time: no row is earlier than a row of the part before it; rows of the same time stay
+    together. Group: no group is in two parts; sizes are as near to the shares as the groups allow.
 
     Raises:
         InvalidData: the target is unfit (`check_target`), the rows or groups are too few, or the
@@ -50,6 +50,7 @@ def split_rows(table: pa.Table, split: Split, *, target: str, task: str, seed: i
         case TimeSplit():
             parts = _by_time(_column(table, split.column), sizes, str(split.column))
         case GroupSplit():
+            _require_scalars(table, str(split.column))
             groups = _codes(_column(table, split.column))
             parts = _by_group(groups, classes, sizes, random, str(split.column))
     if classes is not None:
@@ -103,7 +104,10 @@ def _position_in_stratum(strata: Rows, random: np.random.Generator) -> NDArray[n
 
 
 def _fifths(column: pa.ChunkedArray) -> Rows:
-    values = column.to_numpy().astype(np.float64)
+    if pa.types.is_list(column.type):  # of one length, as `check_target` knows
+        values = pc.list_flatten(column).to_numpy().reshape(len(column), -1).mean(axis=1)
+    else:
+        values = column.to_numpy().astype(np.float64)
     bounds = np.quantile(values, [0.2, 0.4, 0.6, 0.8])
     fifths: Rows = np.searchsorted(bounds, values, side="left").astype(np.int64)
     return fifths
@@ -208,6 +212,15 @@ def _column(table: pa.Table, name: str | None) -> pa.ChunkedArray:
             remedy="Fill in these rows, or split by another column.",
         )
     return column
+
+
+def _require_scalars(table: pa.Table, name: str) -> None:
+    if name in table.column_names and pa.types.is_nested(table.schema.field(name).type):
+        raise InvalidPlan(
+            f"Rows cannot be grouped by {name!r}: it holds lists.",
+            where={"path": "split.column"},
+            remedy="Name a column with one value for each group.",
+        )
 
 
 def _codes(column: pa.ChunkedArray) -> Rows:

@@ -20,11 +20,13 @@ from pellucid.db.session import Database
 from pellucid.db.tables.datasets import DatasetRow
 from pellucid.errors import InvalidData, InvalidInput, NotFound
 from pellucid.plan import NAME_PATTERN
+from pellucid.raw import images
 from pellucid.resources import ColumnProfile, Dataset, Page
 from pellucid.schema import Column, Role, Schema, StorageType
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBERED = re.compile(r"(?P<name>[^@]+)@(?P<version>\d{1,9})")
+_SHOWN_ELEMENTS = 32  # of a list
 _ATTEMPTS = 20  # at numbering a version, while others number versions of the same name
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _Datasets = list[Dataset]
@@ -48,7 +50,7 @@ class DatasetStore:
         roles: Mapping[str, Role] | None = None,
         parent: str | None = None,
     ) -> tuple[Dataset, bool]:
-        """Register a CSV, Parquet or JSON lines file.
+        """Register a CSV, Parquet, JSON lines or .npz file, or a zip of images in class folders.
 
         Args:
             source: the file; it is only read.
@@ -79,7 +81,7 @@ class DatasetStore:
             sha256=ingested.sha256,
             rows=ingested.rows,
             bytes=self.path(ingested.sha256).stat().st_size,
-            data_schema=_schema(ingested, wanted).model_dump(mode="json"),
+            data_schema=_schema(ingested, {**ingested.roles, **wanted}).model_dump(mode="json"),
             source=file,
             parent=ancestor,
         )
@@ -108,13 +110,14 @@ class DatasetStore:
         return profiles
 
     def preview(self, reference: str, rows: int = 20) -> _Rows:
-        """The first rows, as JSON values; datetimes as ISO 8601 texts. Raises `NotFound`."""
+        """The first rows, as JSON values. Raises `NotFound`.
+
+        Datetimes are ISO 8601 texts; of an image there is its format and size, of a long list
+        the first numbers and "...".
+        """
         with pq.ParquetFile(self.path(self.get(reference).sha256)) as file:
             batch = next(file.iter_batches(batch_size=max(rows, 1)))[:rows]
-        return [
-            {key: v.isoformat() if hasattr(v, "isoformat") else v for key, v in row.items()}
-            for row in batch.to_pylist()
-        ]
+        return [{key: _as_json(value) for key, value in row.items()} for row in batch.to_pylist()]
 
     def column(self, sha256: str, name: str) -> pa.ChunkedArray:
         """One column of a content, whole: a target, to check before a job is taken."""
@@ -195,6 +198,15 @@ class DatasetStore:
 
 
 _COLUMNS = ("name", "sha256", "rows", "bytes", "data_schema", "source", "parent")
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        seen = images.inspect(value)
+        return f"{seen.format}, {seen.height} x {seen.width} pixels, {len(value):,} bytes"
+    if isinstance(value, list):
+        return value if len(value) <= _SHOWN_ELEMENTS else [*value[:_SHOWN_ELEMENTS], "..."]
+    return value.isoformat() if hasattr(value, "isoformat") else value
 
 
 def _schema(ingested: Ingested, roles: Mapping[str, Role]) -> Schema:

@@ -7,11 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from pellucid.bundle import WEIGHTS, Bundle
 from pellucid.datasets.store import DatasetStore
 from pellucid.db.base import now
-from pellucid.errors import DatabaseUnavailable, LeaseLost, NotFound, PellucidError, Unavailable
+from pellucid.errors import (
+    DatabaseUnavailable,
+    InvalidPlan,
+    LeaseLost,
+    NotFound,
+    PellucidError,
+    Unavailable,
+)
 from pellucid.jobs.exits import describe
 from pellucid.jobs.feed import EventFeed
 from pellucid.jobs.launchers.contract import Launcher
@@ -109,11 +117,13 @@ class Attempt:
         except Exception as error:
             _log.exception("Job %s: the worker itself failed.", claim.job_id)
             return partial(queue.requeue, claim, f"The worker failed: {error!r}.")
+        registered = published.version is not None
+        said = f"Registered as {claim.job.name}/{published.version}. " if registered else ""
         return partial(
             queue.finish,
             claim,
             JobStatus.SUCCEEDED,
-            f"Registered as {claim.job.name}/{published.version}. {published.reason}",
+            said + published.reason,
             model_version=published.version,
             result=(self._workspace.read_result() or {}) | {"alias": published.alias},
         )
@@ -138,6 +148,8 @@ class Attempt:
             Interrupted: as the lease says.
         """
         self._workspace.write_request(self._patiently(self._request))
+        if self._job.winner is not None:
+            self._workspace.inherit(Workspace(self._workspace.root.parent / self._job.winner))
         self._lease.confirm()
         process = self._tools.launcher.start(
             self._tools.training(self._workspace.root),
@@ -171,6 +183,7 @@ class Attempt:
         stage = ("stage", {"stage": "publish"}, now())
         self._patiently(lambda: self._tools.queue.append_events(self._claim, [stage]))
         job = self._patiently(lambda: self._tools.queue.get(self._claim.job_id))
+        job = job.model_copy(update={"plan": self._job.plan})  # a search is its winner from now on
         return self._tools.publisher.publish(job, self._workspace, self._lease)
 
     def _request(self) -> Request:
@@ -196,7 +209,38 @@ class Attempt:
             data_schema=schema,
             data_version=self._job.data_version,
             data_path=str(path),
+            weights_path=self._initial_weights(plan),
+            trial=self._job.parent_id is not None,
+            study=self._study(),
         )
+
+    def _initial_weights(self, plan: Plan) -> str | None:
+        """The weights of the version that the plan starts from, here on the disk.
+
+        Raises:
+            PellucidError: the version is gone, damaged, or from before bundles held weights.
+        """
+        if plan.transfer is None:
+            return None
+        assert plan.transfer.number is not None, "a submitted plan names a number"
+        root = self._workspace.initial
+        self._tools.publisher.registry.download(plan.transfer.name, plan.transfer.number, root)
+        weights = Bundle.open(root).root / WEIGHTS
+        if not weights.is_file():
+            raise InvalidPlan(
+                f"The bundle of {plan.transfer.version} holds no weights to start from.",
+                where={"path": "transfer.version"},
+                remedy="Train that model again with this version of Pellucid.",
+            )
+        return str(weights)
+
+    def _study(self) -> dict[str, Any] | None:
+        """The trials of the search whose winner this is."""
+        if self._job.winner is None:
+            return None
+        from pellucid.search.records import study_of  # optuna: only where there is a search
+
+        return study_of(self._tools.queue, self._job.id)
 
     def _open_run(self) -> str:
         """Open the job's run, for the shipper. Two at once might make two runs."""

@@ -18,6 +18,7 @@ _RUN_STATUS: dict[JobStatus, RunStatus] = {
     JobStatus.SUCCEEDED: "FINISHED",
     JobStatus.FAILED: "FAILED",
     JobStatus.CANCELED: "KILLED",
+    JobStatus.PRUNED: "KILLED",
 }
 
 

@@ -65,10 +65,41 @@ def start(
     move(session, row, JobStatus.RUNNING, reason, moment)
 
 
+def ask_to_end(session: Session, row: JobRow, moment: datetime, reason: str = "") -> None:
+    """End a waiting job at once, a running one through its worker; an ended one stays as it is."""
+    if JobStatus(row.status).final:
+        return
+    if row.status == JobStatus.QUEUED:
+        row.cancel_requested = True
+        status, reason = ended_on_request(row, reason or "Canceled while it was waiting.")
+        move(session, row, status, reason, moment)
+    elif not row.cancel_requested:
+        row.cancel_requested = True
+        reason = reason or "Cancel requested; the worker is ending the attempt."
+        move(session, row, JobStatus.RUNNING, reason, moment)
+
+
+def ended_on_request(row: JobRow, reason: str) -> tuple[JobStatus, str]:
+    """The state, and why, of a job that ends before its time: canceled, or pruned."""
+    if row.pruned:
+        return JobStatus.PRUNED, "Other trials of the search did better."
+    return JobStatus.CANCELED, reason
+
+
+def wait_again(session: Session, row: JobRow, attempts: int, moment: datetime) -> None:
+    """A job that has ended waits again, for so many attempts more."""
+    row.max_attempts = row.attempt + attempts
+    row.cancel_requested = False
+    row.not_before = None
+    reason = "Waiting for a worker, to be tried again."
+    move(session, row, JobStatus.QUEUED, reason, moment)
+
+
 def set_back(session: Session, row: JobRow, reason: str, moment: datetime) -> None:
     """A running job's attempt is over, and the job has not come to its own end."""
     if row.cancel_requested:
-        move(session, row, JobStatus.CANCELED, "Canceled on request.", moment)
+        status, reason = ended_on_request(row, "Canceled on request.")
+        move(session, row, status, reason, moment)
     elif row.attempt >= row.max_attempts:
         reason = f"{reason} That was the last of {row.max_attempts} attempts."
         move(session, row, JobStatus.FAILED, reason, moment)
@@ -83,13 +114,29 @@ def rest(crashes: int) -> timedelta:
 
 
 def claimable(moment: datetime) -> Select[JobRow]:
-    """The oldest job that waits and has rested, or whose lease ran out; locked, others skipped."""
+    """The oldest job that waits and has rested, or whose lease ran out; locked, others skipped.
+
+    A search is among them once its winner is known.
+    """
+    trains = or_(JobRow.kind == "training", JobRow.winner.is_not(None))
+    oldest = _ready(moment).where(trains).order_by(JobRow.id).limit(1)
+    return oldest.with_for_update(skip_locked=True)
+
+
+def due(moment: datetime) -> Select[JobRow]:
+    """The search whose step has been due for longest; locked, others skipped."""
+    searches = and_(JobRow.kind == "search", JobRow.winner.is_(None))
+    order = (JobRow.lease_expires_at.is_not(None), JobRow.lease_expires_at, JobRow.id)
+    longest = _ready(moment).where(searches).order_by(*order).limit(1)
+    return longest.with_for_update(skip_locked=True)
+
+
+def _ready(moment: datetime) -> Select[JobRow]:
     rested = or_(JobRow.not_before.is_(None), JobRow.not_before <= moment)
     waiting = and_(JobRow.status == JobStatus.QUEUED, rested)
     silent = and_(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires_at < moment)
     going_on = JobRow.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])  # for the index's sake
-    oldest = select(JobRow).where(going_on, or_(waiting, silent)).order_by(JobRow.id).limit(1)
-    return oldest.with_for_update(skip_locked=True)
+    return select(JobRow).where(going_on, or_(waiting, silent))
 
 
 def storable(value: Any) -> Any:

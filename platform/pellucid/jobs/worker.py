@@ -80,12 +80,14 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop`, SIGTERM or SIGINT. A job under way is handed back to the queue."""
-        closer = threading.Thread(
-            target=self._closer.run, args=(self._stopping,), name="run-closer", daemon=True
-        )
+        helpers = [
+            threading.Thread(target=run, args=(self._stopping,), name=name, daemon=True)
+            for name, run in (("run-closer", self._closer.run), ("searches", self._keep_searches))
+        ]
         with self._until_signaled():
             _log.info("Worker %s waits for jobs.", self.name)
-            closer.start()
+            for helper in helpers:
+                helper.start()
             while not self._stopping.is_set():
                 claim = self._claim()
                 if claim is None:
@@ -97,6 +99,18 @@ class Worker:
     def stop(self) -> None:
         """Make `run` return soon."""
         self._stopping.set()
+
+    def _keep_searches(self, stopping: threading.Event) -> None:
+        from pellucid.search.keeper import SearchKeeper  # optuna takes a while
+
+        keeper = SearchKeeper(
+            self._queue,
+            self._tools.datasets,
+            self._tools.tracker,
+            name=self.name,
+            lease_seconds=self._settings.lease_seconds,
+        )
+        keeper.run(stopping)
 
     def _claim(self) -> Claim | None:
         try:

@@ -5,6 +5,7 @@
     events.jsonl      append-only: progress, stages, findings
     log.txt           stdout and stderr of the training process
     checkpoint/       the last committed state, replaced atomically
+    initial/          the bundle of the version that training starts from, where the plan names one
     outputs/          bundle/, figures/, tables/, result.json: written last, its presence is success
     error.json        a `TrainingFailed` or an invalid input: another attempt would not help
 
@@ -15,6 +16,7 @@ resumed attempt repeats is dropped by the shipper, by (key, step).
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +39,9 @@ class Request(BaseModel):
     data_schema: Schema  # with final roles
     data_version: str
     data_path: str  # the Parquet file
+    weights_path: str | None = None  # of the version to start from
+    trial: bool = False  # of a search: train and validate only
+    study: dict[str, Any] | None = None  # of a search whose winner this is; see `search.records`
 
 
 class Metric(NamedTuple):
@@ -58,6 +63,7 @@ class Workspace:
         self.events_path = root / "events.jsonl"
         self.log_path = root / "log.txt"
         self.checkpoint = root / "checkpoint"
+        self.initial = root / "initial"
         self.outputs = root / "outputs"
         self.bundle = self.outputs / "bundle"
         self.figures = self.outputs / "figures"
@@ -74,6 +80,21 @@ class Workspace:
     def read_request(self) -> Request:
         """What this attempt is to do."""
         return Request.model_validate_json(self.request_path.read_bytes())
+
+    def inherit(self, other: "Workspace") -> None:
+        """Go on from what another job of the same plan left: its checkpoint and its curves."""
+        for mine, its in (
+            (self.metrics_path, other.metrics_path),
+            (self.checkpoint, other.checkpoint),
+        ):
+            if its.exists() and not mine.exists():
+                new = mine.with_name(f".{mine.name}.new")
+                if its.is_dir():
+                    shutil.rmtree(new, ignore_errors=True)
+                    shutil.copytree(its, new)
+                else:
+                    shutil.copyfile(its, new)
+                new.replace(mine)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Commit the outputs: after this the attempt has succeeded."""

@@ -108,7 +108,10 @@ class Images(Part):
 
     size: Annotated[
         tuple[Count, Count] | None,
-        Field(description="Height and width. Default: those of the first training image."),
+        Field(
+            description="Height and width. Default: those of the first training image, or in "
+            "proportion smaller, so that no side is over 128."
+        ),
     ] = None
     channels: Annotated[
         Literal[1, 3] | None, Field(description="Default: 1 where all training images are grey.")

@@ -47,7 +47,7 @@ class Plan(Part):
     preprocessing: Preprocessing = Preprocessing()
     model: Model | None = Field(
         default=None,
-        description="Default: mlp (tabular), cnn (image), gru (sequence), bag_of_words (text).",
+        description="Default: tabm (tabular), cnn (image), gru (sequence), bag_of_words (text).",
     )
     initialization: Annotated[
         Initialization, Field(description="default: what suits each of the model's layers.")

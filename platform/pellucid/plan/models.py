@@ -42,7 +42,7 @@ class TabM(Part):
 
     kind: Literal["tabm"] = "tabm"
     modalities: ClassVar[tuple[Modality, ...]] = Tabular
-    members: Annotated[int, Field(ge=1, le=256)] = 32
+    members: Annotated[int, Field(ge=1, le=256)] = 16
     width: Width = 256
     depth: Depth = 2
     activation: Activation = "relu"
@@ -67,7 +67,7 @@ class Cnn(Part):
 
     kind: Literal["cnn"] = "cnn"
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
-    widths: Annotated[tuple[Width, ...], Field(min_length=1)] = (32, 64, 128)
+    widths: Annotated[tuple[Width, ...], Field(min_length=1)] = (16, 32, 64)
     blocks: Annotated[Depth, Field(description="Convolutions, or residual blocks, a stage.")] = 2
     residual: bool = False
     kernel: Literal[1, 3, 5, 7] = 3

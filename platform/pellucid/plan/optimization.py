@@ -1,5 +1,6 @@
 """How a network is fitted: start, loss, optimizer, schedule, regularization, loop."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -202,6 +203,21 @@ class Transfer(Part):
         float, Field(gt=0, le=1, description="Each layer's lr is the next one's, times this.")
     ] = 1.0
 
+    @property
+    def name(self) -> str:
+        """The registered model's name."""
+        return re.split("[/@]", self.version)[1]
+
+    @property
+    def number(self) -> int | None:
+        """The version's number; None where it is named by an alias."""
+        return None if "@" in self.version else int(self.version.rpartition("/")[2])
+
+    @property
+    def alias(self) -> str | None:
+        """The alias, where it is named by one."""
+        return self.version.rpartition("@")[2] if "@" in self.version else None
+
 
 class Training(Part):
     """The training loop."""
@@ -212,6 +228,13 @@ class Training(Part):
         int, Field(ge=1, description="Epochs without a better validation loss before stopping.")
     ] = 16
     min_delta: NotNegative = 0.0
+    refit: Annotated[
+        NotNegative,
+        Field(
+            description="Then train on, over validation rows too, as lr falls to 0: this many "
+            "times the best epoch. 0: not at all. Cross-validation leaves it out."
+        ),
+    ] = 0.0
     clip_norm: Annotated[float | None, Field(gt=0, description="Largest gradient norm.")] = 1.0
     class_weights: Annotated[
         Literal["none", "balanced"], Field(description="Classification only.")
@@ -221,6 +244,13 @@ class Training(Part):
         Field(description="auto: bf16 on CUDA where the card has it, else fp32."),
     ] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    data_in: Annotated[
+        Literal["auto", "device", "host"],
+        Field(
+            description="Where the rows live. host: in main memory, batches are sent to the "
+            "device. auto: on the device, if they take less than half of its free memory."
+        ),
+    ] = "auto"
     deterministic: Annotated[
         bool, Field(description="Bit-identical weights on the same GPU too, for some speed.")
     ] = False

@@ -21,8 +21,11 @@ class Explanation(Part):
     """SHAP values on test rows, in the raw columns."""
 
     method: Annotated[
-        Literal["auto", "deep", "permutation"],
-        Field(description="auto: DeepSHAP where it is exact, else permutation."),
+        Literal["auto", "deep", "permutation", "gradients"],
+        Field(
+            description="auto: DeepSHAP where it is exact, else permutation; of images, sequences "
+            "and texts expected gradients, the only one that they take."
+        ),
     ] = "auto"
     background: Annotated[int, Field(ge=1, le=1000, description="Training rows compared to.")] = 100
     rows: Annotated[int, Field(ge=1, le=100_000, description="Test rows explained.")] = 256

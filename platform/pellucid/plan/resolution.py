@@ -3,12 +3,14 @@
 from typing import Literal
 
 from pellucid.errors import InvalidPlan
+from pellucid.plan import windows
 from pellucid.plan.data import GroupSplit, RandomSplit, Split, StratifiedSplit, TimeSplit
 from pellucid.plan.defaults import MODELS, with_defaults
 from pellucid.plan.document import Plan
 from pellucid.plan.models import Modality, Model
 from pellucid.plan.optimization import CrossEntropy, Focal, Loss, Mse
 from pellucid.plan.reporting import Gates
+from pellucid.plan.search import CrossValidation
 from pellucid.schema import Kind, Role, Schema
 
 
@@ -31,20 +33,30 @@ def resolve(plan: Plan, schema: Schema, classes: int | None = None) -> tuple[Pla
     schema = schema.with_roles(
         {c.name: Role.IGNORE for c in schema.having(Role.TARGET) if c.name != target}
     )
-    if not schema.having(Role.FEATURE):
+    plan, schema = windows.settle(plan, schema, target)
+    if not schema.having(Role.FEATURE) and not _forecasts(plan):
         raise InvalidPlan("No column is left as a feature.", where={"path": "data.roles"})
     task = _task(plan, schema, target, classes)
     _require_scores(plan.gates, task)
     modality = _modality(plan, schema)
     plan = with_defaults(plan, _model(plan, modality))
+    _require_fitting(plan, modality)
+    _require_mixable(plan, modality)
+    split = _split(plan, schema, task)
     settled = {
         "target": target,
         "task": task,
-        "split": _split(plan, schema, task),
+        "split": split,
+        "cross_validation": _cross_validation(plan, schema, split),
         "modality": modality,
         "loss": _loss(plan, task),
     }
     return plan.model_copy(update=settled), schema
+
+
+def _forecasts(plan: Plan) -> bool:
+    """Whether the target's own past is an input, and its next values are the output."""
+    return plan.data.windows is not None and plan.data.windows.horizon > 0
 
 
 def _only_target(schema: Schema) -> str:
@@ -91,6 +103,8 @@ def _task(
         )
     if plan.task != "auto":
         return plan.task
+    if _forecasts(plan):
+        return "regression"
     few = column.type == "int64" and classes is not None and classes <= 20
     return "classification" if discrete or few else "regression"
 
@@ -136,6 +150,24 @@ def _model(plan: Plan, modality: Modality) -> Model:
     return model
 
 
+def _require_fitting(plan: Plan, modality: Modality) -> None:
+    """What is for one kind of input only must not be asked for with another."""
+    method = plan.explanation.method
+    if modality != "tabular" and method not in ("auto", "gradients"):
+        raise InvalidPlan(
+            f"The explanation method {method} is one of tabular data; this is {modality}.",
+            where={"path": "explanation.method"},
+            remedy="Use `gradients`, or leave it out.",
+        )
+    changes = [name for name, value in plan.augmentation if value]
+    if modality != "image" and changes:
+        raise InvalidPlan(
+            f"Only images can be augmented; this is {modality}.",
+            where={"path": f"augmentation.{changes[0]}"},
+            remedy="Leave `augmentation` out.",
+        )
+
+
 def _loss(plan: Plan, task: str) -> Loss:
     classification = task == "classification"
     if plan.loss is None:
@@ -166,6 +198,15 @@ def _require_scores(gates: Gates, task: str) -> None:
             )
 
 
+def _require_mixable(plan: Plan, modality: Modality) -> None:
+    if plan.regularization.mixup and modality == "text":
+        raise InvalidPlan(
+            "mixup mixes numbers; the tokens of two texts have no mean.",
+            where={"path": "regularization.mixup"},
+            remedy="Set it to 0; raise model.dropout instead.",
+        )
+
+
 def _split(plan: Plan, schema: Schema, task: str) -> Split:
     split = plan.split
     if split is None:
@@ -185,3 +226,34 @@ def _split(plan: Plan, schema: Schema, task: str) -> Split:
         _require_column(schema, named, "split.column")
         split = split.model_copy(update={"column": named})
     return split
+
+
+def _cross_validation(plan: Plan, schema: Schema, split: Split) -> CrossValidation | None:
+    chosen = plan.cross_validation
+    if chosen is None:
+        return None
+    if isinstance(split, TimeSplit):
+        raise InvalidPlan(
+            "Folds would learn from the future of the rows that they are scored on.",
+            where={"path": "cross_validation"},
+            remedy="Leave it out, or split by group or at random, if time does not matter.",
+        )
+    kind = chosen.kind or ("group" if isinstance(split, GroupSplit) else "stratified")
+    if kind != "group":
+        if chosen.group is not None:
+            raise InvalidPlan(
+                f"A {kind} cross-validation has no group.",
+                where={"path": "cross_validation.group"},
+                remedy="Leave it out, or set cross_validation.kind to group.",
+            )
+        return chosen.model_copy(update={"kind": kind})
+    ids = [column.name for column in schema.having(Role.ID)]
+    group = chosen.group or getattr(split, "column", None) or (ids[0] if ids else None)
+    if group is None:
+        raise InvalidPlan(
+            "A cross-validation by group needs a column.",
+            where={"path": "cross_validation.group"},
+            remedy=f"Name one, or give a column the role {Role.ID}.",
+        )
+    _require_column(schema, group, "cross_validation.group")
+    return chosen.model_copy(update={"kind": kind, "group": group})

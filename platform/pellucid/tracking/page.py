@@ -15,6 +15,8 @@ def open_run(tracker: Tracker, job: Job) -> str:
         "pellucid.attempt": str(job.attempt),
         "pellucid.data_version": job.data_version,
     }
+    if job.parent_id is not None:
+        tags |= {"pellucid.search": job.parent_id, "pellucid.trial": str(job.trial)}
     return tracker.open_run(job.id, f"{job.name}-{job.id[-8:]}", tags)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import yaml
 
-from pellucid.bundle import CARD, EXPLANATIONS
+from pellucid.bundle import CARD, EXPLANATIONS, PROVENANCE
 from pellucid.errors import Conflict, PellucidError, Unavailable
 from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan
@@ -39,17 +39,17 @@ _log = logging.getLogger(__name__)
 _DECISION_TAG = "pellucid.decision"
 _REASON_TAG = "pellucid.reason"
 _APPLIED_TAG = "pellucid.applied"  # the alias has been set: from now on it is the users' to move
-_RESULT_TAGS = ("additivity_error", "epochs", "best_epoch", "seconds", "gate_metric")
+_RESULT_TAGS = ("additivity_error", "epochs", "best_epoch", "seconds", "gate_metric", "findings")
 
 Compare = Callable[[Path], Mapping[str, Any]]
 """From the directory of the champion's bundle to the content of `comparison.json`."""
 
 
 class Published(NamedTuple):
-    """What became of a job: its version, the alias it was given (or None), and why."""
+    """What became of a job: its version and the alias it was given (or None), and why."""
 
     run_id: str
-    version: int
+    version: int | None
     alias: str | None
     reason: str
 
@@ -58,6 +58,8 @@ def publish(
     job: Job, workspace: Workspace, tracker: Tracker, registry: Registry, compare: Compare
 ) -> Published:
     """Complete the job's run and register its model. Repeatable after any interruption.
+
+    A trial of a search gets no version: its search registers the best one.
 
     Args:
         job: whose training process has committed its result.
@@ -77,6 +79,8 @@ def publish(
     run_id = open_run(tracker, job)
     MetricFeed(tracker, workspace, run_id).ship()
     _log_run(job, workspace, tracker, run_id, result)
+    if job.parent_id is not None:
+        return _close_trial(tracker, run_id, result)
     tags = _version_tags(job, result)
     version = registry.register(run_id, job.name, workspace.bundle, tags)
     decision = _decide(job, version, result["metrics"], registry, compare)
@@ -93,6 +97,14 @@ def publish(
     tracker.close_run(run_id, "FINISHED")
     alias = None if decision.outcome == REJECTED else decision.outcome
     return Published(run_id, version.version, alias, decision.reason)
+
+
+def _close_trial(tracker: Tracker, run_id: str, result: Mapping[str, Any]) -> Published:
+    scores = ", ".join(f"{name} {value:.6g}" for name, value in result["validation"].items())
+    reason = f"On the validation rows: {scores}."
+    tracker.set_tags(run_id, {_REASON_TAG: reason})
+    tracker.close_run(run_id, "FINISHED")
+    return Published(run_id, None, None, reason)
 
 
 def _log_run(
@@ -113,13 +125,16 @@ def _log_run(
 
 
 def _log_files(job: Job, workspace: Workspace, tracker: Tracker, run_id: str) -> None:
-    """The plan as it was run, the model card, the environment, the training process's log."""
+    """The plan as it was run, the model card, what decided the outcome, the process's log."""
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         plan = yaml.safe_dump(job.plan, sort_keys=False, allow_unicode=True)
         (directory / "plan.yaml").write_text(plan, encoding="utf-8")
-        environment = workspace.outputs / "environment.txt"
-        for source in (workspace.bundle / CARD, environment, workspace.log_path):
+        files = [workspace.bundle / name for name in (CARD, PROVENANCE)]
+        files += [
+            workspace.outputs / name for name in ("environment.txt", "code.diff", "findings.json")
+        ]
+        for source in (*files, workspace.log_path):
             if source.is_file():
                 shutil.copyfile(source, directory / source.name)
         tracker.log_artifacts(run_id, directory)

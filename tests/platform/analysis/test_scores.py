@@ -196,3 +196,12 @@ def rows_for(score: Any, random: np.random.Generator, rows: int) -> tuple[Any, A
         raw = random.integers(1, 6, size=(rows, 3)).astype(float)
         return random.integers(0, 3, size=rows), raw / raw.sum(1, keepdims=True)
     return random.normal(50, 5, size=rows), random.normal(50, 5, size=rows)
+
+
+@pytest.mark.parametrize("name", ["mae", "mse", "rmse", "r2", "mape"])
+def test_a_forecast_is_scored_over_all_its_steps(name):
+    random = np.random.default_rng(0)
+    truth, prediction = random.normal(size=(2, 40, 6))
+    weight = random.uniform(1, 2, 40)
+    flat = SCORES[name](truth.ravel(), prediction.ravel(), np.repeat(weight, 6))
+    assert SCORES[name](truth, prediction, weight) == pytest.approx(flat)

@@ -94,6 +94,10 @@ def test_bytes_that_are_no_text(add: Add, content: bytes, where: dict[str, Any])
         ('{"a": 1}\n[1, 2]\n', {"row": 2}, "not an object"),
         ('[{"a": 1}]\n', {"row": 1}, "not an object"),
         ('{"a": 1}\n{"a": {"b": 2}}\n', {"row": 2, "column": "a"}, "object or array"),
+        ('{"a": [1]}\n{"a": [2, "x"]}\n', {"row": 2, "column": "a"}, "else than numbers"),
+        ('{"a": [1]}\n{"a": [[2]]}\n', {"row": 2, "column": "a"}, "else than numbers"),
+        ('{"a": [1]}\n{"a": 2}\n', {"row": 1, "column": "a"}, "object or array"),
+        ('{"a": [1]}\n{"a": [1e999]}\n', {"row": 2, "column": "a"}, "infinite"),
         ('{"": 1}\n', {"row": "header", "column": 1}, "no name"),
         ("{}\n", {}, "no columns"),
         ('{"a": 1}\n{"a": "' + MEGABYTES + '"}\n', {"row": 2, "column": "a"}, "1,048,576 bytes"),
@@ -108,6 +112,9 @@ def test_json_lines(add: Add, content: str, where: dict[str, Any], says: str) ->
     assert says in str(caught.value)
 
 
+EMBEDDED = pa.schema({"a": pa.struct({"bytes": pa.binary(), "path": pa.string()})})
+
+
 def parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -118,9 +125,19 @@ def parquet(table: pa.Table) -> bytes:
 @pytest.mark.parametrize(
     ("table", "where", "says"),
     [
-        (pa.table({"a": [[1], [2]]}), {"column": "a"}, "type list"),
+        (pa.table({"a": [["x"], ["y"]]}), {"column": "a"}, "type list<"),
+        (pa.table({"a": [[[1.0]]]}), {"column": "a"}, "type list<"),
         (pa.table({"a": [{"b": 1}]}), {"column": "a"}, "type struct"),
-        (pa.table({"a": [b"x"]}), {"column": "a"}, "type binary"),
+        (pa.table({"a": pa.array([b"x"], pa.binary(1))}), {"column": "a"}, "type fixed_size"),
+        (pa.table({"a": [None, b"x"]}), {"row": 2, "column": "a"}, "no image"),
+        (pa.table({"a": [[1.0], [2.0, float("inf")]]}), {"row": 2, "column": "a"}, "infinite"),
+        (pa.table({"a": [[1], [2**53 + 1]]}), {"row": 2, "column": "a"}, "64-bit floats"),
+        (pa.table({"a": [[1.0]] * 3 + [[0.0] * 200_000]}), {"row": 4, "column": "a"}, "1,048,576"),
+        (
+            pa.table({"a": [{"bytes": None, "path": "x.png"}]}).cast(EMBEDDED),
+            {"row": 1, "column": "a"},
+            "not in the file",
+        ),
         (pa.table({"a": pa.array([1], pa.time64("us"))}), {"column": "a"}, "type time64"),
         (pa.table({"a": [1.0, float("inf")]}), {"row": 2, "column": "a"}, "infinite"),
         (pa.table({"a": pa.array([1, 2**63], pa.uint64())}), {"row": 2, "column": "a"}, "64 bits"),
@@ -157,6 +174,7 @@ def test_a_damaged_parquet_page(add: Add) -> None:
         ({"types": {"a": "timestamp[us]"}}, {"row": 1, "column": "a"}, "'1' cannot be read as"),
         ({"types": {"z": "int64"}}, {"column": "z"}, "`types` names the column 'z'"),
         ({"roles": {"z": "target"}}, {"column": "z"}, "`roles` names the column 'z'"),
+        ({"types": {"a": "list<float64>"}}, {"column": "a"}, "a column of single values"),
         ({"types": {"a": "decimal"}}, {"column": "a"}, "`types` gives 'decimal'"),
         ({"roles": {"a": "label"}}, {"column": "a"}, "`roles` gives 'label'"),
     ],

@@ -204,6 +204,18 @@ def test_parquet_types(read: Read, tmp_path: Path) -> None:
     assert [str(t) for t in got.schema.types[-3:]] == ["string", "string", "bool"]
 
 
+def test_nan_among_parquet_numbers_is_missing(read: Read, tmp_path: Path) -> None:
+    """The file's bounds of the column, 1 and 3, say nothing of NaN."""
+    pq.write_table(pa.table({"x": [1.0, float("nan"), 3.0]}), tmp_path / "t.parquet")
+    table = read((tmp_path / "t.parquet").read_bytes(), "t.parquet")
+    assert table.column("x").to_pylist() == [1.0, None, 3.0]
+
+
+def test_json_strings_stay_strings_where_a_key_is_absent(read: Read) -> None:
+    table = read('{"zip": "01234", "n": 1}\n{"n": 2}\n', "people.jsonl")
+    assert table.column("zip").to_pylist() == ["01234", None]
+
+
 def test_parquet_overrides(read: Read, tmp_path: Path) -> None:
     table = pa.table({"n": [1.0, None, float("nan")], "code": [7, 8, 9], "d": ["31/1/2011"] * 3})
     pq.write_table(table, tmp_path / "t.parquet")

@@ -64,6 +64,15 @@ def test_fifths_of_an_amount_keep_their_proportions() -> None:
         assert np.abs(np.bincount(fifth[part]) - share * 200).max() < 2
 
 
+def test_lists_are_split_by_their_mean() -> None:
+    y = np.random.default_rng(0).lognormal(size=(1000, 3))
+    parts = split(pa.table({"y": list(y)}), StratifiedSplit(), "regression")
+    mean = y.mean(axis=1)
+    fifth = np.searchsorted(np.quantile(mean, [0.2, 0.4, 0.6, 0.8]), mean)
+    for part, share in zip(parts, (0.6, 0.2, 0.2), strict=True):
+        assert np.abs(np.bincount(fifth[part]) - share * 200).max() < 2
+
+
 def test_the_seed_decides() -> None:
     table = pa.table({"y": np.arange(500) % 3, "g": np.arange(500) % 50})
     for how in (RandomSplit(), StratifiedSplit(), GroupSplit(column="g")):
@@ -141,6 +150,11 @@ REFUSED: list[tuple[dict[str, list[Any]], Split, str, type[Exception], str]] = [
      InvalidData, "2 groups cannot be dealt out"),
     ({"y": [1.0, 2.0, 3.0], "g": [1, None, 2]}, GroupSplit(column="g"), "regression",
      InvalidData, "1 rows have no 'g'"),
+    ({"y": [1.0, 2.0, 3.0], "g": [[1], [2], [3]]}, GroupSplit(column="g"), "regression",
+     InvalidPlan, "it holds lists"),
+    ({"y": [1.0, 2.0, 3.0], "t": [[1], [2], [3]]}, TimeSplit(column="t"), "regression",
+     InvalidPlan, "neither a datetime nor a number"),
+    ({"y": [[1.0, 2.0], [1.0], [3.0]]}, RandomSplit(), "regression", InvalidData, "2 and 1"),
 ]  # fmt: skip
 
 

@@ -16,12 +16,19 @@ REFUSED: list[tuple[list[Any], str, dict[str, Any], str]] = [
     (["a", "a", "b", "a"], "classification", {"row": 3}, "one row only: 'b'"),
     (["a", "b", "c", "c"], "classification", {}, "3 classes in 4 rows"),
     ([1, 2, 3, 4], "classification", {}, "4 classes in 4 rows"),
+    ([[1.0, 2.0], [3.0]], "regression", {"row": 2}, "have 2 and 1 numbers"),
+    ([[], []], "regression", {"row": 1}, "lists are empty"),
+    ([[1.0, 2.0], [3.0, None]], "regression", {"row": 2}, "missing or infinite"),
+    ([[1.0, 2.0], [3.0, float("inf")]], "regression", {"row": 2}, "missing or infinite"),
+    ([[1.0, 2.0], [1.0, 2.0]], "regression", {}, "the same in every row"),
+    ([[1.0, 2.0], None], "regression", {"row": 2}, "missing in 1 of 2 rows"),
 ]
 
 
 @pytest.mark.parametrize(("values", "task", "where", "says"), REFUSED)
 def test_refused(values: list[Any], task: str, where: dict[str, Any], says: str) -> None:
     kind = pa.string() if values[0] is None else None
+    kind = pa.list_(pa.float64()) if isinstance(values[0], list) else kind
     column = pa.chunked_array([pa.array(values[:1], kind), pa.array(values[1:], kind)])
     with pytest.raises(InvalidData) as caught:
         check_target(column, task, name="y")
@@ -37,6 +44,7 @@ def test_refused(values: list[Any], task: str, where: dict[str, Any], says: str)
         ([True, False, True, False], "classification"),
         ([1.5, 2.5], "regression"),
         ([1, 2, 3], "regression"),
+        ([[1.0, 2.0], [1.0, 3.0]], "regression"),
     ],
 )
 def test_accepted(values: list[Any], task: str) -> None:

@@ -1,4 +1,7 @@
-"""JSON lines: one object a line, its keys in any order, absent keys missing."""
+"""JSON lines: one object a line, its keys in any order, absent keys missing.
+
+Arrays of numbers are lists; what of them is needed goes into a Parquet file of their own.
+"""
 
 from pathlib import Path
 
@@ -9,14 +12,17 @@ from pellucid.datasets.engine import first_row, literal
 from pellucid.datasets.readers.source import (
     MISSING,
     Form,
+    Objects,
     Source,
     SourceColumn,
     check_names,
     unreadable,
 )
 from pellucid.errors import InvalidData
+from pellucid.schema import StorageType
 
 _MIN_OBJECT = 2**24
+_NUMBERS = "'UBIGINT', 'BIGINT', 'HUGEINT', 'UHUGEINT', 'DOUBLE', 'NULL'"
 _EXAMPLE = 'Write one object a line: {"age": 41, "job": "nurse"}.'
 
 
@@ -26,7 +32,8 @@ def open_json_lines(
     """The relation of a JSON lines file; columns in the order in which keys first appear.
 
     Raises:
-        InvalidData: a line is not an object, or a value is an object or an array.
+        InvalidData: a line is not an object, or a value is an object or an array that holds
+            something else than numbers.
     """
     text = as_utf8(path, scratch / "text.jsonl", file)
     size = max(_MIN_OBJECT, 2 * max_cell_bytes)
@@ -40,12 +47,17 @@ def open_json_lines(
     check_names(names, file)
     relation = _values(objects, names)
     forms = _forms(engine, relation, names, file)
-    columns = ", ".join(f"{_text(i, form)} AS c{i}" for i, form in enumerate(forms))
+    lists = {i: names[i] for i, form in enumerate(forms) if form is Form.TYPED}
+    texts = [f"{_text(i, form)} AS c{i}" for i, form in enumerate(forms) if i not in lists]
     return Source(
         file,
-        f"(SELECT {columns} FROM {relation})",
-        tuple(SourceColumn(name, form) for name, form in zip(names, forms, strict=True)),
+        f"(SELECT {', '.join(texts) or 'NULL'} FROM {relation})",
+        tuple(
+            SourceColumn(name, form, StorageType.LIST if i in lists else StorageType.STRING)
+            for i, (name, form) in enumerate(zip(names, forms, strict=True))
+        ),
         lambda _, error: unreadable(file, error),
+        _lists(engine, relation, lists, file, scratch) if lists else None,
     )
 
 
@@ -93,28 +105,71 @@ def _forms(
 ) -> list[Form]:
     """A column whose values are all strings is one; numbers in quotes stay strings.
 
+    Arrays are typed, as lists.
+
     Raises:
-        InvalidData: a value is nested.
+        InvalidData: a value is an object, or one of several in a column is an array.
     """
     kinds = ", ".join(f"list(DISTINCT json_type(v{i}))" for i in range(len(names)))
     found = first_row(engine, f"SELECT {kinds} FROM {relation}")
     assert found is not None
     forms = []
     for index, (name, types) in enumerate(zip(names, found, strict=True)):
-        present = set(types or ()) - {"NULL"}
+        present = set(types or ()) - {"NULL", None}
+        if present == {"ARRAY"}:
+            forms.append(Form.TYPED)
+            continue
         if present & {"OBJECT", "ARRAY"}:
-            row = first_row(
-                engine,
-                f"SELECT row FROM (SELECT row_number() OVER () AS row, v{index} AS v "
-                f"FROM {relation}) WHERE json_type(v) IN ('OBJECT', 'ARRAY') LIMIT 1",
-            )
+            test = f"json_type(v{index}) IN ('OBJECT', 'ARRAY')"
             raise InvalidData(
                 "The value is an object or array.",
-                where={"file": file, "row": row and row[0], "column": name},
-                remedy="Flatten it into columns of their own.",
+                where={"file": file, "row": _row(engine, relation, test), "column": name},
+                remedy="Flatten it into columns of their own; an array is taken where all of the "
+                "column's values are arrays of numbers.",
             )
         forms.append(Form.STRING if present == {"VARCHAR"} else Form.TEXT)
     return forms
+
+
+def _lists(
+    engine: duckdb.DuckDBPyConnection,
+    relation: str,
+    names: dict[int, str],
+    file: str,
+    scratch: Path,
+) -> Objects:
+    """A Parquet file with the arrays.
+
+    Raises:
+        InvalidData: an element of an array is no number.
+    """
+    for index, name in names.items():
+        kinds = f"list_transform(json_extract(v{index}, '$[*]'), lambda x: json_type(x))"
+        if row := _row(
+            engine, relation, f"len(list_filter({kinds}, lambda k: k NOT IN ({_NUMBERS}))) > 0"
+        ):
+            raise InvalidData(
+                "The array holds something else than numbers.",
+                where={"file": file, "row": row, "column": name},
+                remedy="Write numbers, and null where one is missing: [0.5, null, 2].",
+            )
+    target = scratch / "lists.parquet"
+    columns = ", ".join(
+        f"CAST(v{i} AS DOUBLE[]) AS " + '"' + name.replace('"', '""') + '"'
+        for i, name in names.items()
+    )
+    engine.execute(f"COPY (SELECT {columns} FROM {relation}) TO {literal(str(target))}")
+    return Objects(target)
+
+
+def _row(engine: duckdb.DuckDBPyConnection, relation: str, test: str) -> int | None:
+    """The first row, from 1, that passes a test."""
+    found = first_row(
+        engine,
+        f"SELECT row FROM (SELECT row_number() OVER () AS row, * FROM {relation}) "
+        f"WHERE {test} LIMIT 1",
+    )
+    return None if found is None else int(found[0])
 
 
 def _text(index: int, form: Form) -> str:

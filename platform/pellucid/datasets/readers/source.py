@@ -1,13 +1,14 @@
 """What a reader hands on: a relation, and what is known of its columns."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
+from pathlib import Path
 
 import duckdb
 
 from pellucid.errors import InvalidData
-from pellucid.schema import StorageType
+from pellucid.schema import Role, StorageType
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 
@@ -28,6 +29,22 @@ class SourceColumn:
     form: Form
     storage: StorageType = StorageType.STRING
 
+    @property
+    def is_object(self) -> bool:
+        """Whether its cells are images or lists, which go past DuckDB."""
+        return self.storage.is_object
+
+
+@dataclass(frozen=True)
+class Objects:
+    """A Parquet file with the columns of images and lists, in the order of the source's rows.
+
+    `named_by` is a column of it that says what a row is called, in errors.
+    """
+
+    path: Path
+    named_by: str | None = None
+
 
 @dataclass(frozen=True)
 class Source:
@@ -35,7 +52,8 @@ class Source:
 
     `relation` is SQL for a table expression with the columns c0, c1, ...: of type VARCHAR (forms
     text and string), or of a DuckDB type that casts to the column's storage type. Missing values
-    are NULL; in the form text, the words in `MISSING` are missing values.
+    are NULL; in the form text, the words in `MISSING` are missing values. Columns of images and of
+    lists are not in it, they are in `objects`. `roles` are those that the format itself tells.
     `explain` says what it was in the file that DuckDB could not read.
     """
 
@@ -43,6 +61,8 @@ class Source:
     relation: str
     columns: tuple[SourceColumn, ...]
     explain: Callable[[duckdb.DuckDBPyConnection, duckdb.Error], InvalidData]
+    objects: Objects | None = None
+    roles: Mapping[str, Role] = field(default_factory=dict)
 
 
 def unreadable(file: str, error: duckdb.Error) -> InvalidData:

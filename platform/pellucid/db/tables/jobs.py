@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pellucid.db.base import Base
@@ -13,7 +13,10 @@ class JobRow(Base):
     """A job. Whoever changes it holds its row lock, so its counters have no races."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_status_id", "status", "id"),)
+    __table_args__ = (
+        Index("ix_jobs_status_id", "status", "id"),
+        Index("ix_jobs_parent_id_trial", "parent_id", "trial", unique=True),
+    )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(100), index=True)
@@ -23,6 +26,13 @@ class JobRow(Base):
     data_version: Mapped[str] = mapped_column(String(64), index=True)
     idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
     fingerprint: Mapped[str] = mapped_column(Text)  # of the request with that key
+
+    kind: Mapped[str] = mapped_column(String(16), server_default="training")  # or search
+    parent_id: Mapped[str | None] = mapped_column(String(32))  # a trial's search
+    trial: Mapped[int | None]  # a trial's number, from 0
+    params: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # path -> value
+    pruned: Mapped[bool] = mapped_column(server_default=false())  # its search asked for the cancel
+    winner: Mapped[str | None] = mapped_column(String(32))  # a search's best trial, once known
 
     attempt: Mapped[int]
     max_attempts: Mapped[int]  # grows with a retry, and with each attempt that does not count

@@ -12,14 +12,19 @@ import mlflow.onnx
 import numpy as np
 import onnx
 import pandas as pd
+import pyarrow.parquet as pq
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Array
 
-from pellucid.bundle import PARITY, Bundle, Datatype, Manifest
+from pellucid import errors, raw
+from pellucid.bundle import EXPLANATIONS, PARITY, Bundle, Datatype, Input, Manifest
+from pellucid.schema import Kind
 from pellucid.tracking.mlflow import scoring
 
 _SCORING_MODULE = "pellucid_scoring"
 _EXAMPLE_ROWS = 5
+_LIBRARIES = {Kind.IMAGE: "pillow", Kind.TEXT: "tokenizers"}
 _COLUMN_TYPES = {
     Datatype.FP64: "double",
     Datatype.FP32: "float",
@@ -35,8 +40,8 @@ def model_directory(bundle: Bundle, run_id: str, model_id: str) -> Iterator[Path
     The ONNX file is shared: MLflow's `data: model.onnx` and the bundle's are the same bytes.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        code = Path(scratch) / f"{_SCORING_MODULE}.py"
-        shutil.copyfile(scoring.__file__, code)
+        code = Path(scratch) / _SCORING_MODULE
+        _carry_scoring(code)
         root = Path(scratch) / "model"
         mlflow.onnx.save_model(
             onnx.load(bundle.model_path),
@@ -44,7 +49,7 @@ def model_directory(bundle: Bundle, run_id: str, model_id: str) -> Iterator[Path
             mlflow_model=Model(run_id=run_id, model_id=model_id),
             signature=_signature(bundle.manifest),
             input_example=_example(bundle),
-            pip_requirements=_requirements(),
+            pip_requirements=_requirements(bundle.manifest),
             onnx_execution_providers=["CPUExecutionProvider"],  # what `onnxruntime` brings
             code_paths=[str(code)],
             metadata=_metadata(bundle.manifest),
@@ -57,6 +62,18 @@ def model_directory(bundle: Bundle, run_id: str, model_id: str) -> Iterator[Path
         yield root
 
 
+def _carry_scoring(package: Path) -> None:
+    """Write what scoring needs of Pellucid as a package of its own."""
+    sources = {"__init__.py": Path(scoring.__file__), "errors.py": Path(errors.__file__)}
+    parts = Path(raw.__file__).parent.glob("*.py")
+    sources |= {f"raw/{path.name}": path for path in parts}
+    for name, source in sources.items():
+        text = source.read_text(encoding="utf-8")
+        target = package / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text.replace("from pellucid.", f"from {_SCORING_MODULE}."), "utf-8")
+
+
 def _score_by_rows(root: Path) -> None:
     """Let the generic interface use our scoring module instead of MLflow's."""
     path = root / "MLmodel"
@@ -66,19 +83,38 @@ def _score_by_rows(root: Path) -> None:
 
 
 def _signature(manifest: Manifest) -> ModelSignature:
-    inputs = [ColSpec(_COLUMN_TYPES[entry.datatype], entry.name) for entry in manifest.inputs]
+    inputs = [ColSpec(_input_type(entry), entry.name) for entry in manifest.inputs]
     outputs = []
     for output in manifest.outputs:
         kind = _COLUMN_TYPES[output.datatype]
         if output.name == "probabilities":
             outputs += [ColSpec(kind, f"probability_{name}") for name in manifest.classes]
+        elif len(output.shape) == 2:
+            outputs += [ColSpec(kind, f"value_{i + 1}") for i in range(output.shape[1])]
         else:
             outputs.append(ColSpec(kind, output.name))
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
-def _example(bundle: Bundle) -> pd.DataFrame:
-    """The first parity rows, as the raw columns that a user sends."""
+def _input_type(entry: Input) -> Any:
+    match entry.kind:
+        case Kind.IMAGE:
+            return DataType.binary
+        case Kind.SEQUENCE:
+            return Array(DataType.double)
+        case Kind.TEXT:
+            return DataType.string
+    return _COLUMN_TYPES[entry.datatype]
+
+
+def _example(bundle: Bundle) -> pd.DataFrame | None:
+    """A few rows of raw columns, as a user sends them."""
+    names = [entry.name for entry in bundle.manifest.inputs]
+    if any(entry.shape for entry in bundle.manifest.inputs):
+        if not (bundle.root / EXPLANATIONS).is_file():
+            return None
+        rows = pq.read_table(bundle.root / EXPLANATIONS, columns=names).slice(0, 1).to_pylist()
+        return pd.DataFrame(rows, columns=names)
     with np.load(bundle.root / PARITY) as parity:
         columns = {
             entry.name: parity[f"input:{entry.name}"][:_EXAMPLE_ROWS]
@@ -91,9 +127,11 @@ def _column(values: np.ndarray) -> np.ndarray:
     return values if values.dtype.kind == "f" else values.astype(str).astype(object)
 
 
-def _requirements() -> list[str]:
+def _requirements(manifest: Manifest) -> list[str]:
     """What scoring needs, given here so that MLflow does not run the model to find out."""
-    pinned = [f"{name}=={importlib.metadata.version(name)}" for name in ("mlflow", "onnx")]
+    kinds = {entry.kind for entry in manifest.inputs}
+    names = ["mlflow", "onnx", *(_LIBRARIES[kind] for kind in _LIBRARIES if kind in kinds)]
+    pinned = [f"{name}=={importlib.metadata.version(name)}" for name in names]
     return [*pinned, "numpy", "onnxruntime", "pandas"]
 
 

@@ -1,0 +1,1 @@
+"""Looking into a trained network: the figures of `pellucid inspect`."""
