@@ -20,9 +20,9 @@ from pellucid.datasets import synthetic
 from pellucid.jobs.workspace import Request, Workspace
 from pellucid.plan import Plan, resolve
 from pellucid_pipelines import data, environment
+from pellucid_pipelines.fitting import train
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.loop import predict
-from pellucid_pipelines.train import train
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -30,9 +30,9 @@ from pellucid.jobs.workspace import Request, Workspace
 from pellucid.plan import Plan, resolve
 from pellucid.schema import Column, Role, Schema, StorageType
 from pellucid_pipelines import data, environment
+from pellucid_pipelines.fitting import train
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.loop import predict
-from pellucid_pipelines.train import train
 
 ROOT = Path(__file__).parent
 SHARED = ROOT.parent.parent / "shared" / "data"

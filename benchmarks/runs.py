@@ -16,9 +16,9 @@ from pellucid.plan import Plan, resolve
 from pellucid.schema import Column, Role, Schema
 from pellucid_pipelines import data, environment, windows
 from pellucid_pipelines.data import Data
+from pellucid_pipelines.fitting import train
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.loop import predict
-from pellucid_pipelines.train import train
 
 RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"

@@ -1,8 +1,8 @@
 """Speed of training the same MLP on the CPU: ours, skorch, Lightning and a bare loop.
 
-    python benchmarks/training.py [--rounds 7] [--epochs 1] [--threads 1] [--mlflow]
+    python benchmarks/training.py [--widths 128 128] [--rounds 7] [--threads 1] [--mlflow]
 
-100,000 rows of 32 numbers, MLP 32-256-256-2, batches of 256, AdamW. Each round runs every
+100,000 rows of 32 numbers, the `mlp` of the default widths (or others), batches of 256, AdamW. Each round runs every
 contender once, in an order that changes; ratios are of the same round, so that what else the
 machine does meets all of them. skorch and Lightning load data as their documentation does: arrays
 in a Dataset, batches from a DataLoader. The bare loop is written by hand over resident tensors.
@@ -19,6 +19,7 @@ a server that answers, and to a port where nobody listens.
 
 import argparse
 import gc
+import itertools
 import json
 import logging
 import os
@@ -34,6 +35,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,10 +54,10 @@ from pellucid_pipelines.tensors import Rows
 
 RESULTS = Path(__file__).parent / "results"
 ROWS, WIDTH, BATCH = 100_000, 32, 256
-PLAN = {
+PLAN: dict[str, Any] = {
     "name": "speed",
     "data": {"dataset": "speed"},
-    "model": {"kind": "mlp", "widths": [256, 256], "dropout": 0},
+    "model": {"kind": "mlp", "widths": [128, 128], "dropout": 0},
     "optimizer": {"kind": "adamw", "lr": 1e-3},
 }
 TRAINING = {"batch_size": BATCH, "patience": 1000, "precision": "fp32", "device": "cpu"}
@@ -100,7 +102,8 @@ def ours(inputs: np.ndarray, targets: np.ndarray, directory: Path) -> Contender:
 
 def products() -> Contender:
     """The matrix products of a step's forward and backward pass, as often as there are steps."""
-    sizes = [(WIDTH, 256), (256, 256), (256, 2)]
+    widths = [WIDTH, *PLAN["model"]["widths"], 2]
+    sizes = list(itertools.pairwise(widths))
     triples = [(torch.randn(BATCH, m), torch.randn(m, n), torch.randn(BATCH, n)) for m, n in sizes]
 
     def run(epochs: int) -> None:
@@ -191,6 +194,7 @@ def main() -> None:
         ship(*arguments.ship)
         return
     torch.set_num_threads(arguments.threads)
+    PLAN["model"]["widths"] = arguments.widths
     warnings.filterwarnings("ignore")
     inputs, targets = data()
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
@@ -292,8 +296,9 @@ def measure(contenders: dict[str, Contender], rounds: int, epochs: int) -> dict[
 def report(speeds: dict[str, list[float]], threads: int) -> None:
     """Print the table and write it to `results/`."""
     rounds = len(speeds[OURS])
+    shape = "-".join(map(str, [WIDTH, *PLAN["model"]["widths"], 2]))
     lines = [
-        f"# Training an MLP 32-256-256-2 on {ROWS:,} rows, batches of {BATCH}, {threads} thread(s)",
+        f"# Training an MLP {shape} on {ROWS:,} rows, batches of {BATCH}, {threads} thread(s)",
         "",
         f"Medians of {rounds} rounds; ours over theirs in the same round, with the quartiles.",
         "",
@@ -323,13 +328,16 @@ def report(speeds: dict[str, list[float]], threads: int) -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "training.md").write_text(text, encoding="utf-8")
+    (RESULTS / f"training-{shape}.md").write_text(text, encoding="utf-8")
     content = {"rows": rows, "threads": threads, "load": load, "versions": found, "speeds": speeds}
-    (RESULTS / "training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (RESULTS / f"training-{shape}.json").write_text(
+        json.dumps(content, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--widths", type=int, nargs="+", default=[128, 128])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)

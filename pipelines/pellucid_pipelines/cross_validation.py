@@ -33,7 +33,7 @@ from pellucid_pipelines.tensors import Target, seed_of
 
 Scores = dict[str, float]
 Train = Callable[..., tuple[nn.Module, State]]
-"""`train(spec, examples, workspace, journal, stopping)`; going on from the workspace's checkpoint,
+"""`train(spec, examples, workspace=, journal=, stopping=)`; going on from the workspace's checkpoint,
 to `stopping` or, where that is None, until early stopping."""
 
 
@@ -202,7 +202,9 @@ class _Folds:
         workspace = copy.copy(self.workspace)
         workspace.checkpoint = self.workspace.checkpoint / name
         journal = FoldJournal(self.journal, f"{name}/", **told)
-        return self.train(self._seeded(number), examples, workspace, journal, stopping)
+        return self.train(
+            self._seeded(number), examples, workspace=workspace, journal=journal, stopping=stopping
+        )
 
     def _seeded(self, number: int) -> Plan:
         """The plan under a seed of the fold's own, so that members differ from the start on."""

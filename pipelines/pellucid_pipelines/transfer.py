@@ -1,14 +1,19 @@
 """Start from the weights of another network; train all of it, or its last layer only."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from pellucid.bundle import TOKENIZER
 from pellucid.errors import InvalidData, InvalidPlan
+from pellucid.raw.texts import Tokenizer
 from pellucid_pipelines import depth
+from pellucid_pipelines.data import Data
+from pellucid_pipelines.preprocessing.texts import Texts
 
 
 class Taken(NamedTuple):
@@ -43,6 +48,22 @@ def start_from(network: nn.Module, path: Path) -> Taken:
         )
     network.load_state_dict(fitting, strict=False)
     return Taken(list(fitting), [name for name in own if name not in fitting])
+
+
+def with_its_tokens(examples: Data, path: Path) -> Data:
+    """Texts cut by the other network's tokenizer, so that its embeddings keep their meaning.
+
+    Args:
+        examples: as prepared; of other inputs than texts they are returned as they are.
+        path: the other network's weights; its bundle's tokenizer lies beside them.
+    """
+    tokenizer = path.with_name(TOKENIZER)
+    own = examples.preprocessing
+    if not isinstance(own, Texts) or not tokenizer.is_file():
+        return examples
+    (column,) = own.inputs
+    same = Texts(column.name, Tokenizer.load(tokenizer), column.shape[0])
+    return replace(examples, preprocessing=same)
 
 
 def freeze(network: nn.Module, renewed: list[str]) -> None:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pellucid.jobs.workspace import Metric, Workspace, read_spool
+from pellucid_pipelines.diagnostics import report
 from pellucid_pipelines.loop import State
 
 _KEY = "validation/"
@@ -22,7 +23,23 @@ def summary(workspace: Workspace, state: State) -> dict[str, Any]:
     return {"validation": scores, "epochs": state.epoch, "best_epoch": state.best_epoch}
 
 
-def write_table(study: dict[str, Any], workspace: Workspace) -> None:
+def result(summary: dict[str, Any], state: State, seconds: float) -> dict[str, Any]:
+    """What `result.json` of a trial holds."""
+    findings = report.tag(report.of_run(state.memory))
+    return summary | {"findings": findings, "seconds": round(seconds, 3)}
+
+
+def draw(study: dict[str, Any] | None, workspace: Workspace) -> None:
+    """Draw and tabulate the trials of the search whose winner this is; if it is one's."""
+    if study is None:
+        return
+    from pellucid_pipelines.search_figures import search_figures  # optuna, matplotlib
+
+    search_figures(study, workspace.figures)
+    _write_table(study, workspace)
+
+
+def _write_table(study: dict[str, Any], workspace: Workspace) -> None:
     """Write tables/trials.parquet: a row per trial, a column per path of the space, as text."""
     rows = [
         {key: trial[key] for key in ("trial", "job", "status", "value")}

@@ -77,7 +77,7 @@ def test_parameters_out_of_bounds_are_named(credit):
     problem = credit.get("/v1/jobs?limit=0&status=odd").json()
     assert problem["status"] == 422
     assert problem["where"] == {"path": ["query.status", "query.limit"]}
-    assert "'queued', 'running', 'succeeded', 'failed' or 'canceled'" in problem["detail"]
+    assert "'queued', 'running', 'succeeded', 'failed', 'canceled' or 'pruned'" in problem["detail"]
 
 
 @pytest.mark.parametrize("path", ["/v1/datasets", "/v2/models/credit"])

@@ -18,7 +18,7 @@ from pellucid.errors import InvalidData, InvalidPlan
 from pellucid.jobs.workspace import Request, Workspace, read_spool
 from pellucid.plan import Plan, resolve
 from pellucid.schema import Role
-from pellucid_pipelines import cross_validation, data, train
+from pellucid_pipelines import cross_validation, data, fitting, train
 from pellucid_pipelines.ensemble import Ensemble, Folded
 from pellucid_pipelines.export import export_model, measure_parity
 from pellucid_pipelines.folds import deal
@@ -89,7 +89,7 @@ class Case:
                 if self.fits == fail_at:
                     raise KeyboardInterrupt
                 its = (self.request, spec, examples, CPU, workspace, journal)
-                return train.train(*its, (), stopping)
+                return fitting.train(*its, (), stopping)
 
             return cross_validation.run(
                 self.spec, self.table, self.parts, self.schema, self.workspace, journal, fit

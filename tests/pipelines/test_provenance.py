@@ -8,9 +8,9 @@ from pellucid.jobs.workspace import Request, Workspace
 from pellucid.plan import Plan, resolve
 from pellucid.provenance import Provenance, differences
 from pellucid_pipelines import data
+from pellucid_pipelines.fitting import train
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.provenance import Recorder, of_tensors
-from pellucid_pipelines.train import train
 from support.training import schema_of
 
 CPU = torch.device("cpu")

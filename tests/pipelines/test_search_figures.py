@@ -82,7 +82,7 @@ def test_importance_finds_what_matters() -> None:
 
 def test_the_table_has_a_row_per_trial(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    trials.write_table(a_study(4), workspace)
+    trials.draw(a_study(4), workspace)
     table = pq.read_table(workspace.tables / "trials.parquet")
     assert table["trial"].to_pylist() == [0, 1, 2, 3]
     assert table["value"].null_count == 1

@@ -1,12 +1,15 @@
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from pellucid import plan
 from pellucid.errors import InvalidData, InvalidPlan
-from pellucid_pipelines import architectures, depth
+from pellucid.plan import Plan, resolve
+from pellucid_pipelines import architectures, data, depth
 from pellucid_pipelines.features import Features
-from pellucid_pipelines.transfer import freeze, start_from
-from support.training import WIDTH, a_fit, a_plan
+from pellucid_pipelines.transfer import freeze, start_from, with_its_tokens
+from support.training import WIDTH, a_fit, a_plan, schema_of
 
 
 def a_network(outputs=1, width=WIDTH, norm="none"):
@@ -79,3 +82,33 @@ def test_a_layer_that_was_not_loaded_is_trained_all_the_same():
 def test_a_version_is_read(version, name, number, alias):
     transfer = plan.Transfer(version=version)
     assert (transfer.name, transfer.number, transfer.alias) == (name, number, alias)
+
+
+def test_texts_are_cut_by_the_tokenizer_of_the_version_that_is_gone_on_from(tmp_path):
+    def prepared(texts):
+        table = pa.table({"text": texts * 10, "y": ["a", "b"] * 5 * len(texts)})
+        spec, schema = resolve(
+            Plan.parse(
+                {
+                    "name": "t",
+                    "data": {"dataset": "t"},
+                    "target": "y",
+                    "modality": "text",
+                    "split": {"kind": "random"},
+                }
+            ),
+            schema_of(table, {}),
+        )
+        return data.prepare(table, data.split(table, spec), schema, spec), table
+
+    first, _ = prepared(["good morning", "bad evening"])
+    second, table = prepared(["evening of a very good day", "bad day bad luck"])
+    first.preprocessing.tokenizer.save(tmp_path / "tokenizer.json")
+    same = with_its_tokens(second, tmp_path / "weights.pt")
+    length = same.preprocessing.features.shape[0]
+    assert length == second.preprocessing.features.shape[0]
+    texts = table["text"].to_pylist()
+    expected = first.preprocessing.tokenizer.encode(texts, length)
+    assert np.array_equal(same.preprocessing.encode(table)["text"].numpy(), expected)
+    assert not np.array_equal(second.preprocessing.encode(table)["text"].numpy(), expected)
+    assert with_its_tokens(second, tmp_path / "elsewhere" / "weights.pt") is second

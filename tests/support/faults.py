@@ -19,9 +19,9 @@ from pellucid.jobs.workspace import Request, Workspace, read_spool
 from pellucid.schema import Role, Schema, StorageType
 from pellucid_pipelines import architectures, data
 from pellucid_pipelines.diagnostics import curves, labels
+from pellucid_pipelines.fitting import train
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.loop import predict
-from pellucid_pipelines.train import train
 from support.training import schema_of
 
 Findings = dict[str, dict[str, Any]]

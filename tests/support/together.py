@@ -13,8 +13,8 @@ from support.training import a_fit, a_plan
 
 def main() -> None:
     directory, parts = Path(sys.argv[1]), json.loads(sys.argv[2])
-    world = distributed.join(torch.device("cpu"))
     spec = a_plan(**parts)
+    world = distributed.join(torch.device("cpu"), spec)
     alone = a_fit(spec)
     fit = Fit(
         alone.network,

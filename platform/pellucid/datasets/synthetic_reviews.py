@@ -4,10 +4,10 @@ A review is of a product (phone, book, kettle or shoes, equally often) and holds
 1 to 3 sentences that say nothing, in random order. Each clause is on another aspect of the product,
 and has an opinion o, +1 or -1 with equal chance, of strength s, 1 or 2:
 
-    plainly   (0.55)  "the battery is very good"
-    negated   (0.25)  the opposite word after "not", "never", "hardly", "far from", ..., of half of
+    plainly   (0.70)  "the battery is very good"
+    negated   (0.15)  the opposite word after "not", "never", "hardly", "far from", ..., of half of
                       them with other words between: "the screen is not what i would call awful"
-    contrast  (0.20)  both words: "the strap used to be poor but now it is great"; the later one
+    contrast  (0.15)  both words: "the strap used to be poor but now it is great"; the later one
                       counts
 
     P(recommended) = 1 / (1 + exp(-2 (sum of o s) - 0.3 [product = book]))
@@ -100,9 +100,9 @@ def _clause(aspect: str, random: Random) -> tuple[str, int]:
     true = _pick(_ADVERBS, random) + _pick(WORDS[opinion, strength], random)
     false = _pick(_ADVERBS, random) + _pick(WORDS[-opinion, strength], random)
     kind = random.random()
-    if kind < 0.55:
+    if kind < 0.70:
         return f"the {aspect} is {true}", opinion * strength
-    if kind < 0.80:
+    if kind < 0.85:
         negation = _pick(_NEAR if random.random() < 0.5 else _FAR, random)
         return f"the {aspect} {negation} {false}", opinion * strength
     return f"the {aspect} used to be {false} but now it is {true}", opinion * strength

@@ -137,7 +137,7 @@ def test_the_first_good_version_is_champion(memory: MemoryTracker, tmp_path: Pat
     run = memory.runs[published.run_id]
     assert run.status == "FINISHED"
     assert run.params["data.dataset"] == "credit"
-    assert run.params["model.widths"] == "[128, 128]"
+    assert run.params["training.epochs"] == "100"
     assert run.params["gates.at_least.roc_auc"] == "0.7"
     assert run.tags["pellucid.data_version"] == DIGEST
     assert run.tags["pellucid.model_version"] == "credit/1"
