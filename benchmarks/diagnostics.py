@@ -29,7 +29,8 @@ from pellucid_pipelines.callbacks.reporting import Reporting
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.loop import Fit
-from pellucid_pipelines.tensors import Rows, Target
+from pellucid_pipelines.rows import Rows
+from pellucid_pipelines.tensors import Target
 
 RESULTS = Path(__file__).parent / "results"
 LIMIT = 1.03

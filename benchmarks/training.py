@@ -2,8 +2,8 @@
 
     python benchmarks/training.py [--widths 128 128] [--rounds 7] [--threads 1] [--mlflow]
 
-100,000 rows of 32 numbers, the `mlp` of the default widths (or others), batches of 256, AdamW. Each round runs every
-contender once, in an order that changes; ratios are of the same round, so that what else the
+100,000 rows of 32 numbers, the `mlp` of the default widths (or others), batches of 256, AdamW. Each
+round runs every contender once, in an order that changes; ratios are of the same round, so that what else the
 machine does meets all of them. skorch and Lightning load data as their documentation does: arrays
 in a Dataset, batches from a DataLoader. The bare loop is written by hand over resident tensors.
 
@@ -50,7 +50,7 @@ from pellucid_pipelines.callbacks.reporting import Reporting
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.loop import Fit
-from pellucid_pipelines.tensors import Rows
+from pellucid_pipelines.rows import Rows
 
 RESULTS = Path(__file__).parent / "results"
 ROWS, WIDTH, BATCH = 100_000, 32, 256

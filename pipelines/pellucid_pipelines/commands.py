@@ -74,7 +74,7 @@ def lr_range(
     from pellucid.plan import Plan, resolve
     from pellucid_pipelines.inspection import figures
     from pellucid_pipelines.inspection.lr_range import measure
-    from pellucid_pipelines.inspection.sources import from_file, from_service, prepared
+    from pellucid_pipelines.inspection.sources import from_file, from_service, prepared, request_of
 
     if not low < high:
         raise typer.BadParameter("--low must be below --high")
@@ -87,7 +87,8 @@ def lr_range(
                 source = from_service(client, spec, Path(scratch))
         spec, schema = resolve(spec, source.schema, source.classes)
         assert Role.TARGET in {column.role for column in schema.columns}, "a resolved target"
-        found = measure(spec, prepared(spec, schema, source.path), low=low, high=high, steps=steps)
+        examples, spec = prepared(request_of(spec, schema, source.path), spec)
+        found = measure(spec, examples, low=low, high=high, steps=steps)
     figures.lr_range(found.rates, found.losses, found.suggested, figure)
     facts = {
         "suggested": found.suggested,

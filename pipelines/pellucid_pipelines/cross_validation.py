@@ -33,7 +33,7 @@ from pellucid_pipelines.tensors import Target, seed_of
 
 Scores = dict[str, float]
 Train = Callable[..., tuple[nn.Module, State]]
-"""`train(spec, examples, workspace=, journal=, stopping=)`; going on from the workspace's checkpoint,
+"""`train(spec, examples, workspace=, journal=, stopping=)`; goes on from the workspace's checkpoint,
 to `stopping` or, where that is None, until early stopping."""
 
 

@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -18,7 +19,9 @@ from torch import Tensor, distributed, nn
 from pellucid.errors import InvalidPlan
 from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan
-from pellucid_pipelines.tensors import Rows
+from pellucid_pipelines.rows import Rows
+
+_PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class World:
             distributed.all_reduce(value)
         return value
 
+    def wait(self) -> None:
+        """Until every process is here, however long one of them takes."""
+        if self.size > 1:
+            group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+            distributed.barrier(group)
+
     def agree(self, network: nn.Module) -> None:
         """Make the network's buffers, such as the statistics of batch norms, the leader's."""
         if self.size > 1:
@@ -99,4 +108,5 @@ def aside(workspace: Workspace) -> Workspace:
     """
     own = Workspace(Path(tempfile.mkdtemp(prefix="pellucid-")))
     own.request_path, own.checkpoint = workspace.request_path, workspace.checkpoint
+    own.scratch, own.placement_path = workspace.scratch, workspace.placement_path
     return own

@@ -75,7 +75,7 @@ def train(
         fit = Fit(
             network,
             loss,
-            examples.rows(parts.train, training.class_weights),
+            examples.source(parts.train, training.class_weights),
             examples.rows(parts.validation, training.class_weights),
             spec,
             device=device,
@@ -94,7 +94,7 @@ def train(
         if training.refit and spec.cross_validation is None and not request.trial:
             journal.stage("refit")
             every = np.concatenate([parts.train, parts.validation])
-            rows = examples.rows(every, training.class_weights)
+            rows = examples.source(every, training.class_weights)
             refit(fit, rows, checkpoints(workspace.checkpoint / "refit"))
     except torch.OutOfMemoryError as error:
         raise TrainingFailed(

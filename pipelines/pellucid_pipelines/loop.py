@@ -19,7 +19,8 @@ from pellucid_pipelines import losses, optimizers, schedules
 from pellucid_pipelines.callbacks import EVENTS, Callback
 from pellucid_pipelines.distributed import World
 from pellucid_pipelines.regularization import Average, Penalties, mixed
-from pellucid_pipelines.tensors import Rows, seed_of
+from pellucid_pipelines.rows import Rows, Source
+from pellucid_pipelines.tensors import seed_of
 
 _ROWS = 2**12  # at most at once outside training: an ensemble computes each many times
 _CHUNK = 2**18  # numbers that enter a forward pass outside training
@@ -48,7 +49,7 @@ class Fit:
     Args:
         network: (N, ...) -> raw outputs (N, outputs).
         loss: (N, outputs) raw outputs and targets -> (N,) losses.
-        train: rows to learn from.
+        train: rows to learn from; where they are streamed, their inputs are never all in memory.
         validation: rows that choose when to stop.
         spec: the plan.
         device: where the network and the rows live.
@@ -65,7 +66,7 @@ class Fit:
         self,
         network: nn.Module,
         loss: losses.Loss,
-        train: Rows,
+        train: Source,
         validation: Rows,
         spec: plan.Plan,
         *,
@@ -261,7 +262,7 @@ def fits(size: int, asked: str, device: torch.device) -> bool:
     """Whether rows of so many bytes live on the device; `auto` leaves half of it free."""
     if asked == "auto" and device.type == "cuda":
         return size <= torch.cuda.mem_get_info(device)[0] // 2
-    return asked != "host"
+    return asked not in ("host", "stream")
 
 
 def precision(asked: str, device: torch.device) -> torch.dtype:

@@ -17,8 +17,10 @@ from pellucid_pipelines import environment
 from pellucid_pipelines.callbacks import Callback
 from pellucid_pipelines.data import Data
 from pellucid_pipelines.loop import Fit, State
+from pellucid_pipelines.rows import Rows, Source
 from pellucid_pipelines.tensors import seed_of
 
+_STREAMED = 4096  # of rows that are streamed, as many stand for all
 _VARIABLES = ("MKL_", "KMP_", "ATEN_", "TORCH_", "CUBLAS_", "CUDA_", "NVIDIA_TF32")
 
 
@@ -34,11 +36,11 @@ class Recorder(Callback):
         for name, rows in examples.parts._asdict().items():
             self.inputs[f"split.{name}"] = digest(rows.tobytes())
         for name in ("train", "validation"):
-            rows = examples.rows(getattr(examples.parts, name))
-            self.inputs[f"inputs.{name}"] = of_tensors({"inputs": rows.inputs})
+            rows = examples.source(getattr(examples.parts, name))
+            self.inputs[f"inputs.{name}"] = of_tensors({"inputs": _inputs(rows)})
             self.inputs[f"targets.{name}"] = of_tensors({"targets": rows.targets})
-        generator = torch.Generator().manual_seed(seed_of("order", seed, 0))
-        order = torch.randperm(len(examples.parts.train), generator=generator)
+            if name == "train":
+                order = rows.order(seed, 0)
         self.inputs["order"] = of_tensors({"order": order})
         self.inputs["random_numbers"] = _draws(seed)
 
@@ -73,6 +75,13 @@ def of_tensors(tensors: Mapping[str, Tensor]) -> str:
         content = value.detach().cpu().contiguous().flatten().view(torch.uint8)
         parts.append([name, str(value.dtype), list(value.shape), digest(content.numpy().tobytes())])
     return digest(parts)
+
+
+def _inputs(rows: Source) -> Tensor:
+    """All of them; where they are streamed, and may not fit in memory, some."""
+    if isinstance(rows, Rows):
+        return rows.inputs
+    return rows.take(torch.linspace(0, len(rows) - 1, _STREAMED).long()).inputs
 
 
 def _code() -> dict[str, str]:

@@ -8,12 +8,12 @@ from pellucid import plan
 from pellucid_pipelines.callbacks.checkpointing import Checkpointing
 from pellucid_pipelines.checkpoints import Checkpoints
 from pellucid_pipelines.loop import Fit
-from pellucid_pipelines.tensors import Rows
+from pellucid_pipelines.rows import Source
 
 _DOWN = plan.Cosine(warmup=0.1, floor=0.0)  # warmed up, since the optimizer starts anew
 
 
-def refit(fit: Fit, rows: Rows, checkpoints: Checkpoints) -> None:
+def refit(fit: Fit, rows: Source, checkpoints: Checkpoints) -> None:
     """Change a fitted network, in place; `training.refit` times its best epoch long.
 
     Args:

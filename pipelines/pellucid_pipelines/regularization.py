@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid import plan
-from pellucid_pipelines.tensors import Rows
+from pellucid_pipelines.rows import Rows
 
 
 class Penalties:

@@ -1,11 +1,6 @@
-"""Targets and tensors: what the loop trains on, resident on the device.
-
-A data set that fits in memory is moved to the device once; a batch is then one gather, with no
-loader processes and no transfers.
-"""
+"""Targets and weights: what a loss compares to, and how much each row counts in it."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -16,8 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import InvalidData, InvalidPlan
-
-_GATHERED = 32  # batches that are gathered at once
 
 Link = Literal["identity", "sigmoid", "softmax"]
 """What maps raw outputs to predictions."""
@@ -162,76 +155,6 @@ class _Unscale(nn.Module):
         if self.single:
             raw = raw.squeeze(1)
         return raw * self.deviation + self.mean
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows on the device: inputs (N, ...) as `Features` says, targets (N,) or (N, steps ahead),
-    weights (N,) of mean 1."""
-
-    inputs: Tensor
-    targets: Tensor
-    weights: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def to(self, device: torch.device) -> "Rows":
-        """The same rows on a device."""
-        weights = None if self.weights is None else self.weights.to(device)
-        return Rows(self.inputs.to(device), self.targets.to(device), weights)
-
-    def steps(self, batch_size: int) -> int:
-        """How many batches an epoch has."""
-        return -(-len(self) // batch_size)
-
-    @property
-    def bytes(self) -> int:
-        """How much memory they take."""
-        parts = (self.inputs, self.targets, self.weights)
-        return sum(part.nbytes for part in parts if part is not None)
-
-    def batches(
-        self, batch_size: int, *, seed: int, epoch: int, device: torch.device | None = None
-    ) -> Iterator["Rows"]:
-        """An epoch's batches, in an order that depends on nothing but seed and epoch.
-
-        They are on the `device`, by default where the rows are. Sizes differ by one row at most,
-        so no epoch ends in a tiny batch.
-        """
-        generator = torch.Generator().manual_seed(seed_of("order", seed, epoch))
-        order = torch.randperm(len(self), generator=generator).to(self.inputs.device)
-        steps = self.steps(batch_size)
-        each, longer = divmod(len(self), steps)
-        sizes = [each + 1] * longer + [each] * (steps - longer)
-        done = 0
-        for first in range(0, steps, _GATHERED):  # one gather for many batches, then views
-            chunk = sizes[first : first + _GATHERED]
-            rows = self._gather(order[done : done + sum(chunk)])
-            done += len(rows)
-            if device is not None and device.type != self.inputs.device.type:
-                rows = rows._sent(device)
-            yield from rows._cut(chunk)
-
-    def _gather(self, rows: Tensor) -> "Rows":
-        weights = None if self.weights is None else self.weights.index_select(0, rows)
-        return Rows(self.inputs.index_select(0, rows), self.targets.index_select(0, rows), weights)
-
-    def _sent(self, device: torch.device) -> "Rows":
-        """The same on another device, copied while that computes."""
-
-        def send(part: Tensor) -> Tensor:
-            pinned = part.pin_memory() if device.type == "cuda" else part
-            return pinned.to(device, non_blocking=True)
-
-        weights = None if self.weights is None else send(self.weights)
-        return Rows(send(self.inputs), send(self.targets), weights)
-
-    def _cut(self, sizes: list[int]) -> Iterator["Rows"]:
-        weights = [None] * len(sizes) if self.weights is None else torch.split(self.weights, sizes)
-        yield from map(
-            Rows, torch.split(self.inputs, sizes), torch.split(self.targets, sizes), weights
-        )
 
 
 def row_weights(column: pa.ChunkedArray, name: str) -> np.ndarray:

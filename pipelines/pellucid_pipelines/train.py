@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from pellucid.errors import DeviceUnavailable, InvalidInput, TrainingFailed
+from pellucid.errors import DeviceUnavailable, InvalidInput, StorageFull, TrainingFailed
 from pellucid.jobs.workspace import Workspace
 from pellucid.logs import configure_logging
 from pellucid.plan import Plan
@@ -24,6 +24,7 @@ from pellucid_pipelines import (
     distributed,
     environment,
     packing,
+    placement,
     transfer,
     trials,
     windows,
@@ -43,18 +44,21 @@ def run(workspace: Workspace) -> None:
     started = time.monotonic()
     request = workspace.read_request()
     spec = Plan.parse(request.plan)
+    seed = spec.training.seed
     device = environment.choose_device(spec.training.device)
     environment.make_deterministic(spec.training.deterministic, device)
     world = distributed.join(device, spec)
     if not world.leads:
         workspace = distributed.aside(workspace)
+    spec = placement.settle(request, spec, workspace, world)
+    place = {"data_in": spec.training.data_in}
     shutil.rmtree(workspace.outputs, ignore_errors=True)  # an earlier attempt's, not committed
     with Journal(workspace) as journal, SystemMetrics(journal, workspace.metrics_path):
-        journal.event("environment", tags=environment.tags(device, spec.training.seed))
+        journal.event("environment", tags=environment.tags(device, seed) | place)
         recorder = Recorder(request, spec, device)
 
         journal.stage("read")
-        table = data.read(request, spec)
+        table = data.read(request, spec, workspace.scratch, world)
         table, schema, spec = windows.widen(table, request.data_schema, spec)
 
         journal.stage("split")
@@ -64,7 +68,7 @@ def run(workspace: Workspace) -> None:
         examples = data.prepare(table, parts, schema, spec)
         if request.weights_path is not None:
             examples = transfer.with_its_tokens(examples, Path(request.weights_path))
-        recorder.prepared(examples, spec.training.seed)
+        recorder.prepared(examples, seed)
 
         journal.stage("train")
         fit = functools.partial(train, request, device=device, callbacks=[recorder], world=world)
@@ -93,10 +97,10 @@ def run(workspace: Workspace) -> None:
             network,
             examples.preprocessing,
             examples.target,
-            background=examples.take(examples.parts.train),
-            rows=examples.take(examples.parts.test),
+            background=examples.sample(examples.parts.train, spec.explanation.background, seed),
+            rows=examples.sample(examples.parts.test, spec.explanation.rows, seed),
             spec=spec.explanation,
-            seed=spec.training.seed,
+            seed=seed,
         )
 
         journal.stage("draw")
@@ -122,7 +126,7 @@ def main() -> int:
     workspace = Workspace(Path(sys.argv[1]))
     try:
         run(workspace)
-    except (InvalidInput, TrainingFailed, DeviceUnavailable) as error:
+    except (InvalidInput, TrainingFailed, DeviceUnavailable, StorageFull) as error:
         _log.error("%s", error)
         workspace.write_error(error)
         return 2

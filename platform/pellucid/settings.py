@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     max_attempts: Annotated[
         int, Field(ge=1, description="Attempts of a job that keeps crashing.")
     ] = 5
+    gpus_per_job: Annotated[
+        int,
+        Field(ge=0, description="Most GPUs that a job trains on, by torchrun. 0: the machine's."),
+    ] = 1
     cancel_grace_seconds: Annotated[
         float, Field(ge=0, description="Between SIGTERM and SIGKILL of a cancelled attempt.")
     ] = 3.0

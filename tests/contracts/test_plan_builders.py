@@ -16,7 +16,8 @@ from pellucid_pipelines.features import Features
 from pellucid_pipelines.initialization import initialize
 from pellucid_pipelines.layers import activations
 from pellucid_pipelines.loop import Fit
-from pellucid_pipelines.tensors import Rows, Target
+from pellucid_pipelines.rows import Rows
+from pellucid_pipelines.tensors import Target
 from support.training import a_plan
 
 

@@ -11,7 +11,8 @@ from pellucid.plan import Plan
 from pellucid_pipelines import architectures, losses
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.loop import Fit
-from pellucid_pipelines.tensors import Rows, Target
+from pellucid_pipelines.rows import Rows
+from pellucid_pipelines.tensors import Target
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "from_scratch" / "README.md"
 

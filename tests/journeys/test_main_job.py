@@ -18,17 +18,16 @@ import torch
 
 from pellucid.bundle import Bundle, Datatype
 from pellucid.datasets import bundled, synthetic
-from pellucid.datasets.splits import split_rows
 from pellucid.errors import ModelNotReady, NotFound
-from pellucid.plan import Plan
 from pellucid.resources import Job, JobStatus, Predictions
-from pellucid_pipelines import architectures, data, loop
-from pellucid_pipelines.checkpoints import Checkpoints, fingerprint
+from pellucid_pipelines import loop
 from pellucid_pipelines.export import run_onnx
+from pellucid_pipelines.inspection.inspect import rebuild
 from support.stack import SHARED_DATA, Stack, running_stack
 
 ROWS = 300
 TOLERANCE = 1e-5
+MLP = {"kind": "mlp"}  # the others take the default network
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +42,29 @@ def credit(directory: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     table = table.rename_columns({"purpose": "label"})
     path = directory / "credit.csv"
     pa.csv.write_csv(table, path)
-    return path, {"roles": roles}, {}
+    return path, {"roles": roles}, {"training": {"epochs": 4}}
 
 
 def digits(directory: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     table, roles = bundled.load("digits")
     path = directory / "digits.parquet"
     pq.write_table(table, path)
-    return path, {"roles": roles}, {"task": "classification"}
+    return path, {"roles": roles}, {"task": "classification", "model": MLP}
 
 
 def german_credit(_: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     roles = {"credit": "target", "personal_status": "sensitive"}
-    return SHARED_DATA / "german_credit.csv", {"roles": roles}, {}
+    return SHARED_DATA / "german_credit.csv", {"roles": roles}, {"training": {"epochs": 8}}
 
 
 def bike_hour(_: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     roles = {"cnt": "target", "dteday": "time"}
     roles |= dict.fromkeys(("instant", "casual", "registered"), "ignore")
-    return SHARED_DATA / "bike_hour.csv", {"roles": roles}, {"training": {"epochs": 15}}
+    return (
+        SHARED_DATA / "bike_hour.csv",
+        {"roles": roles},
+        {"model": MLP, "training": {"epochs": 15}},
+    )
 
 
 @pytest.mark.parametrize("case", [credit, digits, german_credit, bike_hour])
@@ -106,27 +109,15 @@ def predict_when_served(stack: Stack, name: str, rows: list[dict[str, Any]]) -> 
 
 
 def torch_predictions(stack: Stack, job: Job) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Test rows in raw columns, and what the checkpoint's network says of them."""
+    """Test rows in raw columns, and what the network says of them in PyTorch."""
     workspace = stack.workspace(job.id)
     request = workspace.read_request()
-    spec = Plan.parse(request.plan)
-    table = data.read(request, spec)
-    assert spec.split is not None
-    assert spec.target is not None
-    parts = split_rows(
-        table, spec.split, target=spec.target, task=spec.task, seed=spec.training.seed
-    )
-    examples = data.prepare(table, parts, request.data_schema, spec)
-    network = architectures.build(
-        spec.model, examples.preprocessing.features, examples.target.outputs
-    )
-    saved = Checkpoints(workspace.checkpoint, fingerprint(request)).load(torch.device("cpu"))
-    assert saved is not None
-    network.load_state_dict(saved["state"]["best_weights"])
-    chosen = examples.take(parts.test[:ROWS])
+    found = rebuild(request, Bundle.open(workspace.bundle))
+    examples = found.examples
+    chosen = examples.take(examples.parts.test[:ROWS])
     with torch.inference_mode():
         dense = examples.preprocessing(examples.preprocessing.encode(chosen))
-        outputs = examples.target.head().eval()(loop.predict(network, dense))
+        outputs = examples.target.head().eval()(loop.predict(found.network, dense))
     columns = [column.name for column in examples.preprocessing.inputs]
     return chosen.select(columns).to_pylist(), outputs.numpy()
 
@@ -181,7 +172,7 @@ def check_the_run(stack: Stack, job: Job, bundle: Bundle) -> None:
     """What a person reviews in the MLflow UI is there."""
     (run,) = stack.runs(job.id)
     assert run.info.status == "FINISHED"
-    assert run.data.params["model.kind"] == "mlp"
+    assert run.data.params["model.kind"] == job.plan["model"]["kind"]
     assert run.data.params["training.seed"] == "0"
     (dataset,) = run.inputs.dataset_inputs
     assert job.data_version.startswith(dataset.dataset.digest)

@@ -1,4 +1,4 @@
-"""A run is run again by its name, and gives the same weights, bit by bit."""
+"""A finished run is run again, bit by bit, and looked into."""
 
 import json
 import os
@@ -22,7 +22,7 @@ PLAN = {
 
 
 @pytest.mark.timeout(400)
-def test_reproduce(tmp_path):
+def test_reproduce_and_inspect(tmp_path):
     table, roles = synthetic.credit(300, seed=0)
     pq.write_table(table, tmp_path / "credit.parquet")
     with running_stack(tmp_path / "home") as stack:
@@ -33,21 +33,21 @@ def test_reproduce(tmp_path):
         client.datasets.download("credit@1", tmp_path / "again.parquet")
         assert pq.read_table(tmp_path / "again.parquet").equals(table)
 
-        def reproduce(reference, **variables):
+        def run(command, reference, **variables):
             environment = os.environ | {
                 "PELLUCID_URL": stack.settings.resolved_url,
                 "PELLUCID_MLFLOW_URL": stack.settings.resolved_mlflow_url,
                 "PELLUCID_HOME": str(tmp_path / "elsewhere"),
                 **variables,
             }
-            command = [sys.executable, "-m", "pellucid.cli", "reproduce", reference, "--json"]
+            command = [sys.executable, "-m", "pellucid.cli", command, reference, "--json"]
             return subprocess.run(command, env=environment, text=True, capture_output=True)
 
-        done = reproduce("credit@champion")
+        done = run("reproduce", "credit@champion")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == {"inputs": [], "outcome": []}
 
-        done = reproduce(job.run_id, CUBLAS_WORKSPACE_CONFIG=":16:8")
+        done = run("reproduce", job.run_id, CUBLAS_WORKSPACE_CONFIG=":16:8")
         assert done.returncode == 0, done.stderr
         (only,) = json.loads(done.stdout)["inputs"]
         assert only == {
@@ -56,7 +56,14 @@ def test_reproduce(tmp_path):
             "after": ":16:8",
         }
 
-        done = reproduce("credit/7")
+        done = run("reproduce", "credit/7")
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert "no version 7" in done.stderr.lower() or "7" in done.stderr
+
+        done = run("inspect", "credit/1")
+        assert done.returncode == 0, done.stderr
+        drawn = json.loads(done.stdout)["figures"]
+        logged = stack.mlflow.list_artifacts(job.run_id, "figures/inspect")
+        assert {file.path.split("/")[-1] for file in logged} == set(drawn)
+        assert {"loss_landscape.png", "activations.png", "gradients.png"} <= set(drawn)

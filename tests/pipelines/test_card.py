@@ -16,7 +16,8 @@ from pellucid_pipelines.evaluate import Evaluation, evaluate
 
 SECTIONS = [
     "Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data",
-    "Quantitative analyses", "Ethical considerations", "Caveats and recommendations",
+    "Quantitative analyses", "Ethical considerations", "Findings of the training",
+    "Caveats and recommendations",
     "How to load it",
 ]  # fmt: skip
 INPUTS = (

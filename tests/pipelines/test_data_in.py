@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid_pipelines.loop import fits
-from pellucid_pipelines.tensors import Rows
+from pellucid_pipelines.rows import Rows
 from support.training import a_fit, a_plan, toy_rows
 
 

@@ -8,7 +8,7 @@ from pellucid_pipelines.callbacks import Callback
 from pellucid_pipelines.callbacks.checkpointing import Checkpointing
 from pellucid_pipelines.checkpoints import Checkpoints
 from pellucid_pipelines.loop import predict
-from pellucid_pipelines.tensors import Rows
+from pellucid_pipelines.rows import Rows
 from support.training import a_fit, a_plan, toy_rows
 
 

@@ -8,7 +8,7 @@ from pellucid import plan
 from pellucid_pipelines.callbacks import Callback
 from pellucid_pipelines.loop import predict
 from pellucid_pipelines.regularization import Average, Penalties, mixed
-from pellucid_pipelines.tensors import Rows
+from pellucid_pipelines.rows import Rows
 from support.training import a_fit, a_plan
 
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import InvalidData, InvalidPlan
-from pellucid_pipelines.tensors import Rows, Target, balanced, loss_weights, row_weights, seed_of
+from pellucid_pipelines.rows import Rows
+from pellucid_pipelines.tensors import Target, balanced, loss_weights, row_weights, seed_of
 
 
 def column(values, type=None):

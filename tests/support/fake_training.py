@@ -26,6 +26,7 @@ def main() -> int:
     request = workspace.read_request()
     events, metrics = Spool(workspace.events_path), Spool(workspace.metrics_path)
     print(f"attempt {request.attempt} begins", flush=True)
+    write_atomically(workspace.scratch / "rows", b"much")
     if mode == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

@@ -13,7 +13,8 @@ from pellucid.schema import Column, StorageType
 from pellucid_pipelines import preprocessing
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.preprocessing import Preprocessing
-from pellucid_pipelines.tensors import Rows, Target
+from pellucid_pipelines.rows import Rows
+from pellucid_pipelines.tensors import Target
 
 ROWS = 64
 TASKS = ("binary", "multiclass", "regression")

@@ -14,7 +14,8 @@ from pellucid_pipelines.callbacks import Callback
 from pellucid_pipelines.callbacks.early_stopping import EarlyStopping
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.loop import Fit
-from pellucid_pipelines.tensors import Rows, seed_of
+from pellucid_pipelines.rows import Rows
+from pellucid_pipelines.tensors import seed_of
 
 WIDTH = 6
 

@@ -9,7 +9,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from pellucid.errors import TrainingFailed
     from pellucid_pipelines.loop import Fit
-    from pellucid_pipelines.tensors import Rows
+    from pellucid_pipelines.rows import Rows
 
 
 EVENTS = (

@@ -28,7 +28,8 @@ from pellucid_pipelines.diagnostics.findings import RANK
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.loop import Fit
-from pellucid_pipelines.tensors import Rows, Target
+from pellucid_pipelines.rows import Rows
+from pellucid_pipelines.tensors import Target
 
 EVERY = 64  # steps
 _GISTS = 256  # kept at most
@@ -151,7 +152,8 @@ class Diagnosing(Callback):
         """Add to an error the layer where it began, where that can still be told."""
         if "epoch" not in error.where or "not_finite" in self._memory(fit)["findings"]:
             return
-        rows = fit.validation if "validation" in error.message else self._batch or fit.train
+        rows = fit.validation if "validation" in error.message else self._batch
+        rows = rows or start.some_rows(fit.train).to(fit.device)
         better = self._failure(fit, trace.locate(fit, rows), error.message, error.where)
         error.message, error.where, error.remedy = better.message, better.where, better.remedy
 

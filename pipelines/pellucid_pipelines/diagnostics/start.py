@@ -1,5 +1,6 @@
 """What a network and its rows are like before the first step."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from pellucid_pipelines import losses
 from pellucid_pipelines.diagnostics import inputs, probes
 from pellucid_pipelines.diagnostics.findings import Finding
 from pellucid_pipelines.features import Features
-from pellucid_pipelines.tensors import Link, Rows
+from pellucid_pipelines.rows import Rows, Source
+from pellucid_pipelines.tensors import Link
 
 if TYPE_CHECKING:
     from pellucid_pipelines.loop import Fit
@@ -20,15 +22,15 @@ if TYPE_CHECKING:
 _PROBED = 512  # rows
 _NUMBERS = 2**18  # that enter a probe
 _HASHED = 2**26  # numbers of training rows that are compared with validation rows
+_READ = 2**23  # of rows that are streamed
 
 
-def some_rows(rows: Rows) -> Rows:
+def some_rows(rows: Source) -> Rows:
     """A few rows, evenly: enough to look at units by."""
-    each = max(1, rows.inputs[:1].numel())
+    each = max(1, math.prod(rows.shape))
     count = max(2, min(_PROBED, _NUMBERS // each, len(rows)))
-    at = torch.linspace(0, len(rows) - 1, count, device=rows.inputs.device).long()
-    weights = None if rows.weights is None else rows.weights[at]
-    return Rows(rows.inputs[at], rows.targets[at], weights)
+    at = torch.linspace(0, len(rows) - 1, count, device=rows.targets.device).long()
+    return rows.take(at)
 
 
 @torch.no_grad()
@@ -44,7 +46,7 @@ def zero_loss(fit: "Fit", rows: Rows, outputs: int) -> float:
     return float(losses.mean(fit.loss(raw, rows.targets), rows.weights))
 
 
-def constant_loss(fit: "Fit", link: Link, rows: Rows) -> float:
+def constant_loss(fit: "Fit", link: Link, rows: Source) -> float:
     """The loss on rows of the constant that training rows suggest: their mean, their shares."""
     targets, weights = fit.train.targets, fit.train.weights
     weight = torch.ones(len(targets), device=targets.device) if weights is None else weights
@@ -115,10 +117,14 @@ def rows_findings(
 ) -> Iterator[Finding]:
     """What is wrong with the rows."""
 
-    def plain(rows: Rows) -> inputs.Rows:
-        most = max(1, _HASHED // max(1, rows.inputs[:1].numel()))
-        step = -(-len(rows) // most)
-        given, targets = rows.inputs[::step].cpu().numpy(), rows.targets[::step].cpu().numpy()
+    def plain(rows: Source) -> inputs.Rows:
+        numbers = _HASHED if isinstance(rows, Rows) else _READ
+        step = -(-len(rows) // max(1, numbers // max(1, math.prod(rows.shape))))
+        if isinstance(rows, Rows):
+            some = Rows(rows.inputs[::step], rows.targets[::step])
+        else:
+            some = rows.take(torch.arange(0, len(rows), step))
+        given, targets = some.inputs.cpu().numpy(), some.targets.cpu().numpy()
         return inputs.Rows(np.asarray(given), np.asarray(targets), classes)
 
     yield from inputs.check(plain(fit.train), plain(fit.validation), features, balanced)

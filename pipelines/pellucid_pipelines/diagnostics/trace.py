@@ -9,7 +9,7 @@ from pellucid_pipelines.diagnostics import probes
 
 if TYPE_CHECKING:
     from pellucid_pipelines.loop import Fit
-    from pellucid_pipelines.tensors import Rows
+    from pellucid_pipelines.rows import Rows
 
 
 class Origin(NamedTuple):

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from pellucid_pipelines import losses
 from pellucid_pipelines.diagnostics import probes
-from pellucid_pipelines.tensors import Rows
+from pellucid_pipelines.rows import Rows
 
 
 class Attention(TorchFunctionMode):

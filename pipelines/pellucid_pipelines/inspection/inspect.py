@@ -14,11 +14,11 @@ from pellucid import plan
 from pellucid.bundle import WEIGHTS, Bundle
 from pellucid.errors import Conflict
 from pellucid.jobs.workspace import Request
-from pellucid_pipelines import architectures, data, losses
+from pellucid_pipelines import architectures, losses, transfer
 from pellucid_pipelines.data import Data
 from pellucid_pipelines.diagnostics import probes
-from pellucid_pipelines.inspection import captures, figures, landscape
-from pellucid_pipelines.tensors import Rows
+from pellucid_pipelines.inspection import captures, figures, landscape, sources
+from pellucid_pipelines.rows import Rows
 
 _ROWS = 512
 _NUMBERS = 2**19  # that enter a forward pass
@@ -50,8 +50,14 @@ def rebuild(request: Request, bundle: Bundle) -> Rebuilt:
             remedy="It was made by an older version: train it again.",
         )
     spec = plan.Plan.parse(request.plan)
-    table = data.read(request, spec)
-    examples = data.prepare(table, data.split(table, spec), request.data_schema, spec)
+    if spec.cross_validation is not None:
+        raise Conflict(
+            "The run's network is an ensemble of folds; there is no one network to look into.",
+            where={"job": request.job_id},
+            remedy="Train the plan without cross_validation, and inspect that.",
+        )
+    examples, spec = sources.prepared(request, spec)
+    examples = transfer.with_its_tokens(examples, path)  # of a version that went on from another
     assert spec.model is not None, "a resolved plan has a model"
     features = examples.features(spec.training.seed)
     target = examples.target

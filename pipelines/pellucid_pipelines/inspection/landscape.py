@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pellucid_pipelines import losses
-from pellucid_pipelines.tensors import Rows, seed_of
+from pellucid_pipelines.rows import Rows
+from pellucid_pipelines.tensors import seed_of
 
 Progress = Callable[[int, int], None]
 

@@ -13,7 +13,8 @@ from pellucid.errors import TrainingFailed
 from pellucid_pipelines import architectures, environment, initialization, losses
 from pellucid_pipelines.data import Data
 from pellucid_pipelines.loop import Fit
-from pellucid_pipelines.tensors import Rows, seed_of
+from pellucid_pipelines.rows import Rows
+from pellucid_pipelines.tensors import seed_of
 
 _SMOOTH = 0.9
 _DIVERGED = 3.0  # times the lowest loss, in units of what a constant could lose
@@ -116,7 +117,7 @@ def _fit(spec: plan.Plan, examples: Data, device: torch.device) -> Fit:
     return Fit(
         network,
         losses.build(spec.loss, target),
-        examples.rows(parts.train, weights),
+        examples.source(parts.train, weights),
         examples.rows(parts.validation, weights),
         spec,
         device=device,
@@ -129,6 +130,9 @@ def _endless(fit: Fit) -> Iterator[Rows]:
     while True:
         torch.manual_seed(seed_of("epoch", fit.spec.training.seed, epoch))
         yield from fit.train.batches(
-            fit.spec.training.batch_size, seed=fit.spec.training.seed, epoch=epoch
+            fit.spec.training.batch_size,
+            seed=fit.spec.training.seed,
+            epoch=epoch,
+            device=fit.device,
         )
         epoch += 1

@@ -12,7 +12,7 @@ from pellucid.errors import NotFound
 from pellucid.jobs.workspace import Request
 from pellucid.plan import Plan
 from pellucid.schema import Column, Role, Schema
-from pellucid_pipelines import data
+from pellucid_pipelines import data, windows
 from pellucid_pipelines.data import Data
 
 _LARGEST_CELL = 2**26  # bytes; a user's own file on a user's own machine
@@ -61,9 +61,9 @@ def from_service(client: Client, spec: Plan, scratch: Path) -> Source:
     return Source(path, dataset.data_schema, None if target is None else distinct.get(target))
 
 
-def prepared(spec: Plan, schema: Schema, path: Path) -> Data:
-    """The rows, cut and prepared as a job would."""
-    request = Request(
+def request_of(spec: Plan, schema: Schema, path: Path) -> Request:
+    """What a job would be asked."""
+    return Request(
         job_id="look",
         attempt=1,
         plan=spec.model_dump(mode="json"),
@@ -71,8 +71,13 @@ def prepared(spec: Plan, schema: Schema, path: Path) -> Data:
         data_version="look",
         data_path=str(path),
     )
+
+
+def prepared(request: Request, spec: Plan) -> tuple[Data, Plan]:
+    """The rows, cut and prepared as a job would; and the plan for them."""
     table = data.read(request, spec)
-    return data.prepare(table, data.split(table, spec), schema, spec)
+    table, schema, spec = windows.widen(table, request.data_schema, spec)
+    return data.prepare(table, data.split(table, spec), schema, spec), spec
 
 
 def _target(spec: Plan, schema: Schema) -> str | None:

@@ -1,6 +1,7 @@
 """One attempt of a claimed job: from its preparation to the job's next state."""
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -163,6 +164,7 @@ class Attempt:
                 time.sleep(_TICK_SECONDS)
         finally:
             process.terminate(self._tools.grace_seconds)
+            shutil.rmtree(self._workspace.scratch, ignore_errors=True)
         self._judge(status)
 
     def _judge(self, status: int) -> None:

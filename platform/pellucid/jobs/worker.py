@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pellucid.jobs.attempt import Attempt, Tools
 from pellucid.jobs.closing import RunCloser
 from pellucid.jobs.launchers.contract import Launcher
 from pellucid.jobs.launchers.local import LocalLauncher
+from pellucid.jobs.launchers.training import TrainingCommand
 from pellucid.jobs.publishing import Publisher
 from pellucid.jobs.queue import Claim, JobQueue
 from pellucid.jobs.workspace import Workspace
@@ -30,11 +30,6 @@ _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 
 
-def training_command(directory: Path) -> list[str]:
-    """The command line that trains the job of a directory."""
-    return [sys.executable, "-m", "pellucid_pipelines.train", str(directory)]
-
-
 class Worker:
     """Runs jobs, one at a time, until it is told to stop.
 
@@ -45,7 +40,7 @@ class Worker:
         tracker: gets their runs.
         registry: gets their models.
         launcher: starts the training processes.
-        training: their command line, from a job's directory.
+        training: their command line, from a job's directory; by default as the settings say.
     """
 
     def __init__(
@@ -57,7 +52,7 @@ class Worker:
         registry: Registry,
         *,
         launcher: Launcher | None = None,
-        training: Callable[[Path], list[str]] = training_command,
+        training: Callable[[Path], list[str]] | None = None,
     ) -> None:
         launcher = launcher or LocalLauncher()
         grace = settings.cancel_grace_seconds
@@ -73,7 +68,7 @@ class Worker:
             tracker=tracker,
             launcher=launcher,
             publisher=Publisher(tracker, registry, launcher, grace),
-            training=training,
+            training=training or TrainingCommand(settings.gpus_per_job),
             lease_seconds=settings.lease_seconds,
             grace_seconds=grace,
         )

@@ -5,6 +5,8 @@
     events.jsonl      append-only: progress, stages, findings
     log.txt           stdout and stderr of the training process
     checkpoint/       the last committed state, replaced atomically
+    placement         whether the rows are in memory or streamed, as the first attempt decided
+    scratch/          what an attempt needs only while it runs
     initial/          the bundle of the version that training starts from, where the plan names one
     outputs/          bundle/, figures/, tables/, result.json: written last, its presence is success
     error.json        a `TrainingFailed` or an invalid input: another attempt would not help
@@ -63,6 +65,8 @@ class Workspace:
         self.events_path = root / "events.jsonl"
         self.log_path = root / "log.txt"
         self.checkpoint = root / "checkpoint"
+        self.placement_path = root / "placement"
+        self.scratch = root / "scratch"
         self.initial = root / "initial"
         self.outputs = root / "outputs"
         self.bundle = self.outputs / "bundle"
@@ -86,6 +90,7 @@ class Workspace:
         for mine, its in (
             (self.metrics_path, other.metrics_path),
             (self.checkpoint, other.checkpoint),
+            (self.placement_path, other.placement_path),
         ):
             if its.exists() and not mine.exists():
                 new = mine.with_name(f".{mine.name}.new")

@@ -84,6 +84,7 @@ from pellucid.plan.reporting import (
 )
 from pellucid.plan.resolution import (
     resolve,
+    streamable,
 )
 from pellucid.plan.search import (
     Choice,
@@ -164,4 +165,5 @@ __all__ = [
     "WarmupStableDecay",
     "Windows",
     "resolve",
+    "streamable",
 ]

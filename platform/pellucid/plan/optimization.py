@@ -245,10 +245,11 @@ class Training(Part):
     ] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     data_in: Annotated[
-        Literal["auto", "device", "host"],
+        Literal["auto", "device", "host", "stream"],
         Field(
             description="Where the rows live. host: in main memory, batches are sent to the "
-            "device. auto: on the device, if they take less than half of its free memory."
+            "device. stream: on the disk, batches are prepared while the network learns. auto: on "
+            "the device, in main memory or on the disk, the first of which half is enough for them."
         ),
     ] = "auto"
     deterministic: Annotated[

@@ -42,6 +42,7 @@ def resolve(plan: Plan, schema: Schema, classes: int | None = None) -> tuple[Pla
     plan = with_defaults(plan, _model(plan, modality))
     _require_fitting(plan, modality)
     _require_mixable(plan, modality)
+    _require_streamable(plan)
     split = _split(plan, schema, task)
     settled = {
         "target": target,
@@ -204,6 +205,21 @@ def _require_mixable(plan: Plan, modality: Modality) -> None:
             "mixup mixes numbers; the tokens of two texts have no mean.",
             where={"path": "regularization.mixup"},
             remedy="Set it to 0; raise model.dropout instead.",
+        )
+
+
+def streamable(plan: Plan) -> bool:
+    """Whether a plan needs no more of its data at once than a batch."""
+    return plan.cross_validation is None and plan.data.windows is None
+
+
+def _require_streamable(plan: Plan) -> None:
+    if plan.training.data_in == "stream" and not streamable(plan):
+        path = "cross_validation" if plan.cross_validation else "data.windows"
+        raise InvalidPlan(
+            f"`{path}` needs all rows in memory; they cannot be streamed.",
+            where={"path": "training.data_in"},
+            remedy=f"Set training.data_in to auto or host, or leave out `{path}`.",
         )
 
 

@@ -11,7 +11,7 @@ from pellucid_pipelines.inspection import captures, figures, landscape
 from pellucid_pipelines.inspection.inspect import Rebuilt, draw
 from pellucid_pipelines.inspection.lr_range import measure
 from pellucid_pipelines.layers.attention import SelfAttention
-from pellucid_pipelines.tensors import Rows
+from pellucid_pipelines.rows import Rows
 from support.faults import pictures, prepared, table, waves
 from support.training import WIDTH, a_plan, toy_rows
 

@@ -99,6 +99,7 @@ def test_a_cancel_ends_all_processes_within_five_seconds(bench: Bench, mode: str
         assert time.monotonic() - asked < 5
         assert bench.processes(job_id) == []
         bench.ended(job_id)
+        wait_until(lambda: not bench.workspace(job_id).scratch.exists())
     assert job.status is JobStatus.CANCELED
     assert run_status(bench) == "KILLED"
 
