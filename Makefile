@@ -48,7 +48,10 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python benchmarks/german_credit.py
+	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[bench]'
+	for name in training diagnostics tabular images sequences texts; do \
+		$(BIN)/python benchmarks/$$name.py || exit 1; \
+	done
 
 gpu-check: setup
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \

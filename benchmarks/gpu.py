@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from german_credit import schema_of
+from runs import schema_of
 
 from pellucid.datasets import synthetic
 from pellucid.jobs.workspace import Request, Workspace

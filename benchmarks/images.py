@@ -12,8 +12,6 @@ import gzip
 import io
 import json
 import statistics
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,28 +20,17 @@ import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
+from runs import trained
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from pellucid.datasets.splits import Parts
-from pellucid.jobs.workspace import Request, Workspace
-from pellucid.plan import Plan, resolve
-from pellucid.schema import Column, Role, Schema, StorageType
-from pellucid_pipelines import data, environment
-from pellucid_pipelines.fitting import train
-from pellucid_pipelines.journal import Journal
-from pellucid_pipelines.loop import predict
+from pellucid.schema import Role
+from pellucid_pipelines import environment
 
 ROOT = Path(__file__).parent
 SHARED = ROOT.parent.parent / "shared" / "data"
 VALIDATION = 0.2  # share of the rows that are not test rows
-SCHEMA = Schema(
-    columns=(
-        Column(name="image", type=StorageType.BINARY),
-        Column(name="digit", type=StorageType.INT64, role=Role.TARGET),
-    )
-)
-
 Split = tuple[np.ndarray, np.ndarray]
 
 
@@ -93,42 +80,19 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def one_run(task: Task, table: pa.Table, kind: str, seed: int) -> dict[str, float]:
-    """Accuracy on the test rows, seconds of training, and epochs."""
+    """Accuracy on the test rows, CPU seconds of training, and epochs."""
     learn, test = task.split(seed)
     rows, validation = train_test_split(
         learn, test_size=VALIDATION, random_state=seed, stratify=task.labels[learn]
     )
     content = {
-        "name": "benchmark",
-        "data": {"dataset": "benchmark"},
         "task": "classification",
         "model": {"kind": kind},
         "training": {"seed": seed},
     }
-    spec, schema = resolve(Plan.parse(content), SCHEMA)
     parts = Parts(np.sort(rows), np.sort(validation), np.sort(test))
-    examples = data.prepare(table, parts, schema, spec)
-    request = Request(
-        job_id="benchmark",
-        attempt=1,
-        plan=spec.model_dump(mode="json"),
-        data_schema=schema,
-        data_version="benchmark",
-        data_path="",
-    )
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as directory:
-        workspace = Workspace(Path(directory))
-        with Journal(workspace) as journal:
-            network, state = train(request, spec, examples, torch.device("cpu"), workspace, journal)
-    seconds = time.perf_counter() - started
-    found = examples.rows(parts.test)
-    right = predict(network, found.inputs).argmax(dim=1) == found.targets
-    return {
-        "accuracy": right.double().mean().item(),
-        "seconds": round(seconds, 1),
-        "epochs": state.epoch,
-    }
+    run = trained(table, {"digit": Role.TARGET}, content, parts)
+    return {"accuracy": run.accuracy, "seconds": round(run.cpu_seconds, 1), "epochs": run.epochs}
 
 
 def measure(name: str, kind: str, seeds: int) -> dict[str, object]:
@@ -155,7 +119,7 @@ def as_table(results: list[dict[str, object]], versions: dict[str, str], threads
         f"`python benchmarks/images.py`, {threads} thread(s), torch {versions['torch']}. Accuracy "
         "on test rows: mean over seeds, with its standard error.",
         "",
-        "| data | model | seeds | accuracy | wanted | seconds a run |",
+        "| data | model | seeds | accuracy | wanted | CPU s a run |",
         "|---|---|---|---|---|---|",
     ]
     for each in results:

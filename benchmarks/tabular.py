@@ -10,7 +10,6 @@ they are. `--data` adds any CSV or Parquet file, split 80/20 at random.
 
 import argparse
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,8 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
-import torch
-from scipy.special import expit, softmax
+from runs import trained
 from sklearn import datasets, metrics
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -32,19 +30,11 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from pellucid.datasets.content import ARROW_TYPES
 from pellucid.datasets.splits import Parts
-from pellucid.jobs.workspace import Request, Workspace
-from pellucid.plan import Plan, resolve
-from pellucid.schema import Column, Role, Schema
-from pellucid_pipelines import data, environment
-from pellucid_pipelines.fitting import train
-from pellucid_pipelines.journal import Journal
-from pellucid_pipelines.loop import predict
+from pellucid_pipelines import environment
 
 ROOT = Path(__file__).parent
 SHARED = ROOT.parent.parent / "shared" / "data"
-CPU = torch.device("cpu")
 VALIDATION = 0.2  # share of the rows that are not test rows
 OURS = "Pellucid"
 
@@ -94,50 +84,24 @@ def ours(model: str | None) -> Callable[[Task, Rows, Rows, int], np.ndarray]:
 
     def fit(task: Task, learn: Rows, test: Rows, seed: int) -> np.ndarray:
         content = {
-            "name": "benchmark",
-            "data": {"dataset": "benchmark"},
             "target": task.target,
             "task": "regression" if task.regression else "classification",
             "split": {"kind": "random"},
             "training": {"seed": seed},
+            **({"model": {"kind": model}} if model else {}),
         }
-        spec = Plan.parse(content | ({"model": {"kind": model}} if model else {}))
-        return trained(spec, task, learn, test)
+        return trained(task.table, {}, content, parts_of(task, learn, test, seed)).prediction
 
     return fit
 
 
-def trained(spec: Plan, task: Task, learn: Rows, test: Rows) -> np.ndarray:
-    """Test predictions of what a plan trains."""
+def parts_of(task: Task, learn: Rows, test: Rows, seed: int) -> Parts:
+    """Our validation rows are cut from those that everyone learns from."""
     layers = None if task.regression else task.truth[learn]
-    seed = spec.training.seed
     rows, validation = train_test_split(
         learn, test_size=VALIDATION, random_state=seed, stratify=layers
     )
-    spec, schema = resolve(spec, schema_of(task.table))
-    parts = Parts(np.sort(rows), np.sort(validation), np.sort(test))
-    examples = data.prepare(task.table, parts, schema, spec)
-    request = Request(
-        job_id="benchmark",
-        attempt=1,
-        plan=spec.model_dump(mode="json"),
-        data_schema=schema,
-        data_version="benchmark",
-        data_path="",
-    )
-    with tempfile.TemporaryDirectory() as directory:
-        workspace = Workspace(Path(directory))
-        with Journal(workspace) as journal:
-            network, _ = train(request, spec, examples, CPU, workspace, journal)
-    raw = predict(network, examples.rows(test).inputs).double().numpy()
-    target = examples.target
-    if task.regression:
-        return raw[:, 0] * target.deviation + target.mean
-    if target.positive is None:
-        return softmax(raw, axis=1)
-    positive = expit(raw[:, 0])
-    both = [1 - positive, positive]
-    return np.stack(both if target.positive == 1 else both[::-1], axis=1)
+    return Parts(np.sort(rows), np.sort(validation), np.sort(test))
 
 
 def linear(task: Task, learn: Rows, test: Rows, _seed: int) -> np.ndarray:
@@ -296,16 +260,6 @@ def report(found: dict[str, tuple[Task, dict]], seeds: int, path: Path) -> None:
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     content = {"seeds": seeds, "versions": versions, "tasks": content}
     path.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def schema_of(table: pa.Table) -> Schema:
-    types = {arrow: storage for storage, arrow in ARROW_TYPES.items()}
-    return Schema(
-        columns=tuple(
-            Column(name=field.name, type=types[field.type], role=Role.FEATURE)
-            for field in table.schema
-        )
-    )
 
 
 def tasks() -> dict[str, Callable[[], Task]]:

@@ -3,9 +3,10 @@
     python benchmarks/training.py [--widths 128 128] [--rounds 7] [--threads 1] [--mlflow]
 
 100,000 rows of 32 numbers, the `mlp` of the default widths (or others), batches of 256, AdamW. Each
-round runs every contender once, in an order that changes; ratios are of the same round, so that what else the
-machine does meets all of them. skorch and Lightning load data as their documentation does: arrays
-in a Dataset, batches from a DataLoader. The bare loop is written by hand over resident tensors.
+round runs every contender once, in an order that changes; ratios are of the same round, so that
+what else the machine does meets all of them. skorch and Lightning load data as their documentation
+does: arrays in a Dataset, batches from a DataLoader. The bare loop is written by hand over resident
+tensors.
 
 Ours is the whole loop of a training job: schedule, clipping, the gradient's norm, validation, and
 what a job reports (metrics to its spool, progress events); diagnostics are measured by

@@ -33,8 +33,8 @@ from pellucid_pipelines.tensors import Target, seed_of
 
 Scores = dict[str, float]
 Train = Callable[..., tuple[nn.Module, State]]
-"""`train(spec, examples, workspace=, journal=, stopping=)`; goes on from the workspace's checkpoint,
-to `stopping` or, where that is None, until early stopping."""
+"""`train(spec, examples, workspace=, journal=, stopping=)`; goes on from the checkpoint there, to
+`stopping` or, where that is None, until early stopping."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ class GroupNorm(nn.GroupNorm):
     """(N, width, H, W) -> the same; `nn.GroupNorm`, and exported so that N may be 0."""
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Shapes: (N, width, H, W) -> (N, width, H, W)."""
         if not torch.compiler.is_exporting():
             return super().forward(maps)
         groups = maps.reshape(-1, self.num_groups, maps[0].numel() // self.num_groups)
