@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -11,44 +12,48 @@ import pytest
 import torch
 
 from pellucid.bundle import WEIGHTS, Bundle
-from pellucid.datasets import synthetic
 from pellucid.jobs.workspace import Request, Workspace
 from pellucid.plan import Plan, resolve
+from support.inputs import example
 from support.training import schema_of
 
 ALONE = [sys.executable, "-m", "pellucid_pipelines.train"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-MODELS = {
-    "mlp": {"kind": "mlp", "widths": [16]},
-    "tabm": {"kind": "tabm", "members": 4, "width": 16, "bins": 8},
+CASES = {
+    "mlp": ("tabular", {"kind": "mlp", "widths": [16]}),
+    "tabm": ("tabular", {"kind": "tabm", "members": 4, "width": 16, "bins": 8}),
+    "cnn": ("image", {"kind": "cnn", "widths": [4, 8], "blocks": 1}),
+    "lstm": ("sequence", {"kind": "lstm", "width": 8}),
 }
+KILLS = 10
 
 
-@pytest.fixture(scope="module")
-def credit(tmp_path_factory):
-    table, roles = synthetic.credit(400, seed=0)
-    path = tmp_path_factory.mktemp("data") / "data.parquet"
-    pq.write_table(table, path)
-    return path, schema_of(table, roles)
-
-
-def prepare(directory, credit, model):
-    path, schema = credit
+def prepare(root, case, epochs=30):
+    modality, model = CASES[case]
+    table = example(modality, "binary", rows=300).table
+    root.mkdir()
+    pq.write_table(table, root / "data.parquet")
     plan, schema = resolve(
         Plan.parse(
             {
-                "name": "credit",
-                "data": {"dataset": "credit"},
-                "model": MODELS[model],
-                "training": {"epochs": 30, "patience": 30, "checkpoint_seconds": 0},
+                "name": case,
+                "data": {"dataset": case},
+                "target": "y",
+                "task": "classification",
+                "model": model,
+                "training": {
+                    "epochs": epochs,
+                    "patience": epochs,
+                    "batch_size": 64,
+                    "checkpoint_seconds": 0,
+                },
                 "evaluation": {"resamples": 100},
                 "explanation": {"background": 10, "rows": 10},
             }
         ),
-        schema,
-        classes=2,
+        schema_of(table, {}),
     )
-    workspace = Workspace(directory)
+    workspace = Workspace(root)
     workspace.write_request(
         Request(
             job_id="j1",
@@ -56,7 +61,7 @@ def prepare(directory, credit, model):
             plan=plan.model_dump(mode="json"),
             data_schema=schema,
             data_version="0" * 64,
-            data_path=str(path),
+            data_path=str(root / "data.parquet"),
         )
     )
     return workspace
@@ -78,13 +83,13 @@ def weights(workspace):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("model", MODELS)
-def test_ten_sigkills_leave_no_trace_in_the_weights(tmp_path, credit, model):
-    whole = prepare(tmp_path / "whole", credit, model)
+@pytest.mark.parametrize("case", CASES)
+def test_ten_sigkills_leave_no_trace_in_the_weights(tmp_path, case):
+    whole = prepare(tmp_path / "whole", case, epochs=400)
     assert start(whole).wait() == 0, whole.log_path.read_text()
-    killed = prepare(tmp_path / "killed", credit, model)
-    chance = random.Random(model)
-    for _ in range(10):
+    killed = prepare(tmp_path / "killed", case, epochs=400)
+    chance = random.Random(case)
+    for _ in range(KILLS):
         process = start(killed)
         size = killed.metrics_path.stat().st_size if killed.metrics_path.exists() else 0
         while process.poll() is None:  # until it trains, and a little more
@@ -93,18 +98,16 @@ def test_ten_sigkills_leave_no_trace_in_the_weights(tmp_path, credit, model):
                 break
             time.sleep(chance.random() / 50)
         process.kill()
-        process.wait()
-    if killed.read_result() is None:
-        assert start(killed).wait() == 0, killed.log_path.read_text()
+        assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    assert start(killed).wait() == 0, killed.log_path.read_text()
     expected = weights(whole)
     for name, value in weights(killed).items():
         assert torch.equal(value, expected[name])
 
 
 @pytest.mark.slow
-def test_two_processes_make_one_bundle(tmp_path, credit):
-    alone = prepare(tmp_path / "alone", credit, "mlp")
-    together = prepare(tmp_path / "together", credit, "mlp")
+def test_two_processes_make_one_bundle(tmp_path):
+    alone, together = (prepare(tmp_path / name, "mlp") for name in ("alone", "together"))
     assert start(alone).wait() == 0, alone.log_path.read_text()
     process = start(together, [*TWO, "-m", "pellucid_pipelines.train"])
     assert process.wait() == 0, together.log_path.read_text()

@@ -76,7 +76,7 @@ def _image(hidden, generator):
         Image.fromarray(pixels.astype(np.uint8)).save(content, "PNG")
         return content.getvalue()
 
-    cells = pa.array([png(share) for share in hidden], pa.binary())
+    cells = pa.array([png(share) for share in hidden], pa.large_binary())
     return {"photo": cells}, [Column(name="photo", type=StorageType.BINARY)]
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 
 from pellucid import plan
-from pellucid.datasets.content import ARROW_TYPES
+from pellucid.datasets.content import storage_type
 from pellucid.schema import Column, Role, Schema
 from pellucid_pipelines import architectures, losses
 from pellucid_pipelines.callbacks import Callback
@@ -58,10 +58,9 @@ def a_fit(spec: plan.Plan, callbacks: Sequence[Callback] = (), train: Rows | Non
 
 def schema_of(table: pa.Table, roles: Mapping[str, Role]) -> Schema:
     """The schema of a table whose columns are of canonical types."""
-    types = {arrow: storage for storage, arrow in ARROW_TYPES.items()}
     return Schema(
         columns=tuple(
-            Column(name=f.name, type=types[f.type], role=roles.get(f.name, Role.FEATURE))
+            Column(name=f.name, type=storage_type(f.type), role=roles.get(f.name, Role.FEATURE))
             for f in table.schema
         )
     )
