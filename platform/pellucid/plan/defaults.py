@@ -1,4 +1,4 @@
-"""Defaults that depend on the kind of network: chosen on held-out data, not by taste."""
+"""Defaults that depend on the kind of network; `benchmarks/` says how they do."""
 
 from typing import Any
 
@@ -13,11 +13,19 @@ MODELS: dict[Modality, type[TabM | Cnn | Gru | BagOfWords]] = {
 }
 
 
+# Expected gradients of every pixel, step or token: each row takes a backward pass per class.
+_FEW = {"background": 20, "rows": 64}
+
+# Permutations of columns: each row takes as many forward passes as there are columns, twice.
+_BLOCKS = {"background": 32, "rows": 128}
+
+
 def _recurrent(lr: float) -> dict[str, dict[str, Any]]:
     return {
         "optimizer": {"kind": "adamw", "lr": lr, "weight_decay": 0.01},
         "schedule": {"kind": "one_cycle"},
         "training": {"epochs": 24, "batch_size": 128, "patience": 10},
+        "explanation": _FEW,
     }
 
 
@@ -27,13 +35,13 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "optimizer": {"kind": "adamw", "lr": 4e-3},
         "augmentation": {"crop": 1},  # safe for any image; to flip one may change what it shows
         "training": {"epochs": 30, "batch_size": 64, "patience": 10},
-        "explanation": {"background": 20, "rows": 64},
+        "explanation": _FEW,
     },
     "hybrid": {
         "optimizer": {"kind": "adamw", "lr": 3e-3},
         "augmentation": {"crop": 1},
         "training": {"epochs": 20, "batch_size": 64, "patience": 10},
-        "explanation": {"background": 20, "rows": 64},
+        "explanation": _FEW,
     },
     "tabm": {
         # Standardising leaves heavy tails as they are; quantiles do not.
@@ -44,7 +52,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "schedule": {"kind": "constant"},
         "regularization": {"ema": 0.99},
         "training": {"epochs": 200, "batch_size": 128, "patience": 16, "refit": 0.4},
-        "explanation": {"background": 32, "rows": 128},
+        "explanation": _BLOCKS,
     },
     "ft_transformer": {
         "preprocessing": {"numeric": {"kind": "quantile"}},
@@ -52,7 +60,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "schedule": {"kind": "constant"},
         "regularization": {"ema": 0.99},
         "training": {"epochs": 200, "batch_size": 128, "patience": 16, "refit": 0.4},
-        "explanation": {"background": 32, "rows": 128},
+        "explanation": _BLOCKS,
     },
     "rnn": _recurrent(lr=1e-3),
     "lstm": _recurrent(lr=3e-3),
@@ -61,16 +69,19 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "optimizer": {"kind": "adamw", "lr": 3e-3, "weight_decay": 0.05},
         "schedule": {"kind": "one_cycle"},
         "training": {"epochs": 24, "batch_size": 128, "patience": 12},
+        "explanation": _FEW,
     },
     "transformer": {
         "optimizer": {"kind": "adamw", "lr": 3e-3, "weight_decay": 0.05},
         "schedule": {"kind": "one_cycle"},
         "training": {"epochs": 24, "batch_size": 128, "patience": 12},
+        "explanation": _FEW,
     },
     "bag_of_words": {
         "optimizer": {"kind": "adamw", "lr": 1e-2, "weight_decay": 0.01},
         "schedule": {"kind": "cosine"},
         "training": {"epochs": 40, "batch_size": 64, "patience": 8},
+        "explanation": _FEW,
     },
 }
 
