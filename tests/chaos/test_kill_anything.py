@@ -99,6 +99,7 @@ def _submit(stack: Stack, dataset: str, seed: int) -> Job:
     plan = {
         "name": f"chaos-{seed}",
         "data": {"dataset": dataset},
+        "model": {"kind": "mlp"},
         "training": {
             "epochs": EPOCHS,
             "patience": EPOCHS,
