@@ -21,7 +21,6 @@ from pellucid.analysis.scores import SCORES
 from pellucid.datasets.splits import Parts
 from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan
-from pellucid.schema import Schema
 from pellucid_pipelines import data, losses
 from pellucid_pipelines.callbacks.early_stopping import EarlyStopping
 from pellucid_pipelines.data import Data
@@ -102,13 +101,7 @@ class FoldJournal(Journal):
 
 
 def run(
-    spec: Plan,
-    table: pa.Table,
-    parts: Parts,
-    schema: Schema,
-    workspace: Workspace,
-    journal: Journal,
-    train: Train,
+    spec: Plan, examples: Data, workspace: Workspace, journal: Journal, train: Train
 ) -> Outcome:
     """Train every fold, score it on what was held out, and make the ensemble.
 
@@ -117,9 +110,7 @@ def run(
 
     Args:
         spec: resolved.
-        table: every row, raw.
-        parts: of which the test part stays untouched.
-        schema: with final roles.
+        examples: prepared; the training part is dealt out, the test part stays untouched.
         workspace: holds a checkpoint for each fold.
         journal: gets curves and progress by fold, and the out-of-fold scores.
         train: fits one network.
@@ -128,28 +119,22 @@ def run(
         InvalidData: the rows do not suffice for the folds.
         TrainingFailed: as `train` does.
     """
-    return _Folds(spec, table, parts, schema, workspace, journal, train).run()
+    return _Folds(spec, examples, workspace, journal, train).run()
 
 
 class _Folds:
     def __init__(
         self,
         spec: Plan,
-        table: pa.Table,
-        parts: Parts,
-        schema: Schema,
+        examples: Data,
         workspace: Workspace,
         journal: Journal,
         train: Train,
     ) -> None:
         assert spec.cross_validation is not None, "asked for by the plan"
-        self.spec, self.chosen = spec, spec.cross_validation
-        self.table, self.schema = table, schema
+        self.spec, self.chosen, self.whole = spec, spec.cross_validation, examples
         self.workspace, self.journal, self.train = workspace, journal, train
-        self.test, self.none = parts.test, parts.test[:0]
-        rows = np.sort(np.concatenate([parts.train, parts.validation]))
-        self.whole = data.prepare(table, Parts(rows, self.none, self.test), schema, spec)
-        self.folds = deal(table, rows, spec, self.chosen.folds)
+        self.folds = deal(examples.table, examples.parts.train, spec, self.chosen.folds)
 
     def run(self) -> Outcome:
         networks, states, scores, examples = [], [], [], []
@@ -182,7 +167,7 @@ class _Folds:
 
     def _epochs(self, number: int, fold: Fold, name: str, told: dict[str, int]) -> int:
         """How long to train: the median of the best epochs on folds within the fold's rows."""
-        inner = deal(self.table, fold.train, self.spec, self.chosen.inner, f"inner_{number}")
+        inner = deal(self.whole.table, fold.train, self.spec, self.chosen.inner, f"inner_{number}")
         found = []
         for i, each in enumerate(inner, start=1):
             examples = self._examples(each.train, each.held)
@@ -214,9 +199,9 @@ class _Folds:
 
     def _examples(self, train: np.ndarray, validation: np.ndarray) -> Data:
         """Rows under what was learnt from `train`; classes are those of all folds."""
-        parts = Parts(train, validation, self.test)
+        parts = Parts(train, validation, self.whole.parts.test)
         if self.spec.modality == "tabular":
-            fitted = data.prepare(self.table, parts, self.schema, self.spec)
+            fitted = data.prepare(self.whole.table, parts, self.whole.schema, self.spec)
         else:
             target = self._target(train)
             fitted = replace(self.whole, parts=parts, target=target)
@@ -226,7 +211,7 @@ class _Folds:
 
     def _target(self, train: np.ndarray) -> Target:
         whole = self.whole.target
-        column = self.table[whole.name].take(pa.array(train))
+        column = self.whole.table.column(whole.name).take(pa.array(train))
         return Target.fit(column, whole.name, whole.task, self.spec.positive_class)
 
     def _together(

@@ -175,13 +175,17 @@ def _mapped(request: Request, spec: plan.Plan, scratch: Path, world: World) -> M
 
 
 def split(table: pa.Table | Mapped, spec: plan.Plan) -> Parts:
-    """Row indices of train, validation and test."""
+    """Row indices of train, validation and test; with folds there is no part for validation."""
     assert spec.split is not None, "a resolved plan has a split"
     assert spec.target is not None, "a resolved plan has a target"
     parts = split_rows(
         table, spec.split, target=spec.target, task=spec.task, seed=spec.training.seed
     )
-    return without_overlap(parts, table, spec)
+    parts = without_overlap(parts, table, spec)
+    if spec.cross_validation is None:
+        return parts
+    learnt = np.sort(np.concatenate([parts.train, parts.validation]))
+    return Parts(learnt, parts.validation[:0], parts.test)
 
 
 def prepare(table: pa.Table | Mapped, parts: Parts, schema: Schema, spec: plan.Plan) -> Data:

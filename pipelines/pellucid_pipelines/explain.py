@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from pellucid import plan
 from pellucid_pipelines import attribution
 from pellucid_pipelines.attribution import Floats
+from pellucid_pipelines.data import drawn
 from pellucid_pipelines.expected_gradients import expected_gradients
 from pellucid_pipelines.loop import predict
 from pellucid_pipelines.preprocessing import Preprocessing
@@ -249,10 +250,7 @@ def _listed(explained: Explained) -> dict[str, pa.Array]:
 
 
 def _sample(table: pa.Table, count: int, seed: int) -> pa.Table:
-    if len(table) <= count:
-        return table
-    chosen = np.random.default_rng(seed).choice(len(table), count, replace=False)
-    return table.take(np.sort(chosen))
+    return table.take(drawn(np.arange(len(table)), count, seed))
 
 
 def _starts(preprocessing: Preprocessing) -> attribution.Integers:

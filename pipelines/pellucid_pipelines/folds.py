@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from pellucid import plan
+from pellucid.datasets.splits import codes, fifths
 from pellucid.errors import InvalidData
 from pellucid_pipelines.tensors import seed_of
 
@@ -44,11 +45,11 @@ def deal(
     chosen = spec.cross_validation
     assert chosen is not None, "folds belong to a cross-validation"
     column = table[str(spec.target)].take(pa.array(rows))
-    classes = _codes(column) if spec.task == "classification" else None
+    classes = codes(column) if spec.task == "classification" else None
     groups = None
     if chosen.kind == "group":
-        groups = _codes(_complete(table[str(chosen.group)].take(pa.array(rows)), chosen.group))
-    strata = _fifths(column) if classes is None else classes
+        groups = codes(_complete(table[str(chosen.group)].take(pa.array(rows)), chosen.group))
+    strata = fifths(column) if classes is None else classes
     _require_enough(len(rows), classes if chosen.kind == "stratified" else None, groups, count)
     splitter = _splitter(chosen.kind, count, spec.training.seed, purpose, classes is not None)
     with warnings.catch_warnings():
@@ -105,22 +106,3 @@ def _complete(column: pa.ChunkedArray, name: str | None) -> pa.ChunkedArray:
             f"{column.null_count:,} rows have no {name!r} to group by.", where={"column": name}
         )
     return column
-
-
-def _codes(column: pa.ChunkedArray) -> Indices:
-    encoded = column.combine_chunks().dictionary_encode()
-    codes: Indices = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
-
-
-def _fifths(column: pa.ChunkedArray) -> Indices:
-    """(N,) the fifth that each value lies in; a forecast counts by the mean of its steps."""
-    if pa.types.is_list(column.type):
-        lists = column.combine_chunks()
-        sums = np.add.reduceat(lists.flatten().to_numpy(), lists.offsets.to_numpy()[:-1])
-        values = sums / pc.list_value_length(lists).to_numpy()
-    else:
-        values = column.to_numpy().astype(np.float64)
-    bounds = np.unique(np.quantile(values, [0.2, 0.4, 0.6, 0.8]))
-    fifths: Indices = np.searchsorted(bounds, values, side="left").astype(np.int64)
-    return fifths

@@ -30,26 +30,27 @@ class Recorder(Callback):
     def __init__(self, request: Request, spec: Plan, device: torch.device) -> None:
         self.inputs = _code() | _machine(device) | _asked(request, spec)
         self.outcome: dict[str, str] = {}
+        self._fits = 0
 
     def prepared(self, examples: Data, seed: int) -> None:
-        """The split, the tensors that are trained on, and the order of the first epoch."""
+        """The split, and what the generators of random numbers give."""
         for name, rows in examples.parts._asdict().items():
             self.inputs[f"split.{name}"] = digest(rows.tobytes())
-        for name in ("train", "validation"):
-            rows = examples.source(getattr(examples.parts, name))
-            self.inputs[f"inputs.{name}"] = of_tensors({"inputs": _inputs(rows)})
-            self.inputs[f"targets.{name}"] = of_tensors({"targets": rows.targets})
-            if name == "train":
-                order = rows.order(seed, 0)
-        self.inputs["order"] = of_tensors({"order": order})
         self.inputs["random_numbers"] = _draws(seed)
 
     def fit_started(self, fit: Fit) -> None:
-        """The network before its first step, and the threads that it is computed with."""
-        earlier = sum(name.startswith("initial_weights") for name in self.inputs)
-        name = f"initial_weights.{earlier + 1}" if earlier else "initial_weights"
-        self.inputs[name] = of_tensors(fit.network.state_dict())
-        self.inputs["threads"] = str(torch.get_num_threads())
+        """The rows, the order of the first epoch, the network before its first step, threads."""
+        self._fits += 1
+        prefix = f"fit_{self._fits}." if self._fits > 1 else ""
+        found = {
+            f"{what}.{name}": of_tensors({what: value})
+            for name, rows in (("train", fit.train), ("validation", fit.validation))
+            for what, value in _parts(rows).items()
+        }
+        found["order"] = of_tensors({"order": fit.train.order(fit.spec.training.seed, 0)})
+        found["initial_weights"] = of_tensors(fit.network.state_dict())
+        found["threads"] = str(torch.get_num_threads())
+        self.inputs |= {f"{prefix}{name}": value for name, value in found.items()}
 
     def ended(self, state: State, weights: Mapping[str, Tensor]) -> None:
         """What came of it: losses (each to the last bit) and weights."""
@@ -77,11 +78,13 @@ def of_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest(parts)
 
 
-def _inputs(rows: Source) -> Tensor:
-    """All of them; where they are streamed, and may not fit in memory, some."""
-    if isinstance(rows, Rows):
-        return rows.inputs
-    return rows.take(torch.linspace(0, len(rows) - 1, _STREAMED).long()).inputs
+def _parts(rows: Source) -> dict[str, Tensor]:
+    """What is learnt from; of inputs that are streamed, and may not fit in memory, some."""
+    some = rows
+    if not isinstance(some, Rows):
+        some = some.take(torch.linspace(0, len(rows) - 1, _STREAMED).long())
+    parts = {"inputs": some.inputs, "targets": rows.targets}
+    return parts if rows.weights is None else parts | {"weights": rows.weights}
 
 
 def _code() -> dict[str, str]:

@@ -76,7 +76,7 @@ def run(workspace: Workspace) -> None:
             network, state = fit(spec, examples, workspace=workspace, journal=journal)
             summary = trials.summary(workspace, state)
         else:
-            folds = cross_validation.run(spec, table, parts, schema, workspace, journal, fit)
+            folds = cross_validation.run(spec, examples, workspace, journal, fit)
             network, state, examples = folds.network, folds.states[0], folds.examples
             summary = folds.summary()
         if not world.leads:

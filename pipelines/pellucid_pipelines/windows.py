@@ -11,6 +11,7 @@ from pellucid import plan
 from pellucid.datasets.splits import Parts
 from pellucid.errors import InvalidData, InvalidPlan
 from pellucid.schema import Column, Role, Schema, StorageType
+from pellucid_pipelines.preprocessing.tabular import numbers_of
 
 _MOST_NUMBERS = 2**28  # of all lists together: 2 GiB
 _FROM = "_from"
@@ -65,7 +66,7 @@ def widen(table: pa.Table, schema: Schema, spec: plan.Plan) -> tuple[pa.Table, S
         cut = _sequences(bounds, windows)
     else:
         features = [spec.target, *(name for name in features if name != spec.target)]
-        cut = _windows(bounds, windows, _numbers(table[spec.target]))
+        cut = _windows(bounds, windows, numbers_of(table[spec.target]))
     if cut.count.sum() * len(features) > _MOST_NUMBERS:
         raise InvalidData(
             f"{len(cut.count):,} windows of {windows.steps} steps and {len(features)} channels "
@@ -74,7 +75,7 @@ def widen(table: pa.Table, schema: Schema, spec: plan.Plan) -> tuple[pa.Table, S
             remedy="Raise data.windows.stride, or lower data.windows.steps.",
         )
     steps, offsets = _steps(cut)
-    columns = {name: _lists(_numbers(table[name])[steps], offsets) for name in features}
+    columns = {name: _lists(numbers_of(table[name])[steps], offsets) for name in features}
     kept = {
         column.name: column
         for column in schema.columns
@@ -135,7 +136,7 @@ def _with_future(
                 remedy="Rename it, or give it the role ignore.",
             )
     columns[begin] = times.take(pa.array(begins))
-    values = _numbers(table[spec.target])[begins[:, None] + np.arange(ahead)]
+    values = numbers_of(table[spec.target])[begins[:, None] + np.arange(ahead)]
     several = ahead > 1
     columns[target] = (
         _lists(values.ravel(), ahead * np.arange(len(values) + 1))
@@ -242,10 +243,6 @@ def _counted(counts: Indices) -> Indices:
     """0, 1, ... up to each count: of (2, 3) it is (0, 1, 0, 1, 2)."""
     ends = counts.cumsum()
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
-
-
-def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    return np.array(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def _lists(values: npt.NDArray[np.float64], offsets: Indices) -> pa.ChunkedArray:

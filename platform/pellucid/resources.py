@@ -151,7 +151,7 @@ class Job(Resource):
 class Event(Resource):
     """Something that happened to a job. `seq` counts from 1 within the job.
 
-    Kinds: state, stage, progress, environment, finding, trial, log, result.
+    Kinds: state, stage, progress, environment, transfer, finding, trial, log, result.
     """
 
     seq: int

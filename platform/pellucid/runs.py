@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid.bundle import Bundle
+from pellucid.bundle import WEIGHTS, Bundle
 from pellucid.errors import Conflict, InvalidData, NotFound
 from pellucid.jobs.workspace import Request
 from pellucid.plan import Plan, resolve
@@ -31,7 +31,7 @@ def fetch(reference: str, client: "Client", registry: "Registry", directory: Pat
         reference: a job's id, an MLflow run's id, `NAME/VERSION` or `NAME@ALIAS`.
         client: of the service that ran it.
         registry: holds the bundle.
-        directory: gets `data.parquet` and `bundle/`.
+        directory: gets `data.parquet`, `bundle/` and, of what training started from, `initial/`.
 
     Raises:
         NotFound: there is no such run.
@@ -53,6 +53,10 @@ def fetch(reference: str, client: "Client", registry: "Registry", directory: Pat
     data, bundle = directory / "data.parquet", directory / "bundle"
     client.datasets.download(plan.data.dataset, data)
     registry.download(job.name, job.model_version, bundle)
+    weights = None
+    if plan.transfer is not None and plan.transfer.number is not None:
+        weights = str(directory / "initial" / WEIGHTS)
+        registry.download(plan.transfer.name, plan.transfer.number, directory / "initial")
     plan, schema = resolve(plan, dataset.data_schema)
     request = Request(
         job_id=job.id,
@@ -61,6 +65,7 @@ def fetch(reference: str, client: "Client", registry: "Registry", directory: Pat
         data_schema=schema,
         data_version=job.data_version,
         data_path=str(data),
+        weights_path=weights,
     )
     return Run(job, request, Bundle.open(bundle))
 

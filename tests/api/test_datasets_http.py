@@ -200,7 +200,21 @@ def test_preview_and_lineage(client):
     assert [d["version"] for d in first["descendants"]] == [2]
 
 
-@pytest.mark.parametrize("path", ["", "/profile", "/preview", "/lineage"])
+def test_the_content_comes_back_as_parquet_and_a_lost_one_is_told(client, settings):
+    upload(client, CSV)
+    response = client.get("/v1/datasets/credit/content")
+    assert response.headers["content-type"] == "application/vnd.apache.parquet"
+    table = pq.read_table(io.BytesIO(response.content))
+    assert table.column_names == ["age", "job", "bad"]
+    assert len(table) == client.get("/v1/datasets/credit").json()["rows"]
+    (stored,) = settings.home.rglob("*.parquet")
+    stored.unlink()
+    lost = client.get("/v1/datasets/credit/content")
+    assert lost.status_code == 404
+    assert "not here" in lost.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["", "/profile", "/preview", "/lineage", "/content"])
 def test_an_unknown_data_set_is_not_found(client, path):
     upload(client, CSV)
     response = client.get(f"/v1/datasets/credot{path}")

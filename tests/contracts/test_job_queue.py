@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -13,39 +13,12 @@ import pytest
 
 from pellucid.db.base import now
 from pellucid.db.session import Database
-from pellucid.db.tables.jobs import JobEventRow, JobRow
-from pellucid.db.upgrade import upgrade
 from pellucid.errors import Conflict, IdempotencyConflict, InvalidInput, LeaseLost, NotFound
 from pellucid.jobs import claims, rows
 from pellucid.jobs.queue import Claim, JobQueue, Position
 from pellucid.resources import Job, JobStatus
 
 LEASE = 60.0
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    if request.param == "sqlite":
-        found = f"sqlite:///{tmp_path_factory.mktemp('queue') / 'jobs.db'}"
-    else:
-        found = request.getfixturevalue("postgres_url")
-    upgrade(found)
-    return found
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    database = Database(url)
-    with database.transaction() as session:
-        session.execute(JobEventRow.__table__.delete())
-        session.execute(JobRow.__table__.delete())
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def queue(database: Database) -> JobQueue:
-    return JobQueue(database, max_attempts=3)
 
 
 @pytest.fixture

@@ -1,14 +1,10 @@
 """Searches and trials in the job table keep their promises on SQLite and on PostgreSQL."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from pellucid.db.session import Database
-from pellucid.db.tables.jobs import JobEventRow, JobRow
-from pellucid.db.upgrade import upgrade
 from pellucid.errors import Conflict, LeaseLost
 from pellucid.jobs.queue import Claim, JobQueue
 from pellucid.resources import Job, JobStatus
@@ -16,26 +12,6 @@ from pellucid.resources import Job, JobStatus
 QUEUED, RUNNING, SUCCEEDED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SUCCEEDED
 FAILED, CANCELED, PRUNED = JobStatus.FAILED, JobStatus.CANCELED, JobStatus.PRUNED
 LEASE = 60.0
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    if request.param == "sqlite":
-        found = f"sqlite:///{tmp_path_factory.mktemp('searches') / 'jobs.db'}"
-    else:
-        found = request.getfixturevalue("postgres_url")
-    upgrade(found)
-    return found
-
-
-@pytest.fixture
-def queue(url: str) -> Iterator[JobQueue]:
-    database = Database(url)
-    with database.transaction() as session:
-        session.execute(JobEventRow.__table__.delete())  # type: ignore[arg-type]
-        session.execute(JobRow.__table__.delete())  # type: ignore[arg-type]
-    yield JobQueue(database, max_attempts=3)
-    database.close()
 
 
 def a_search(queue: JobQueue) -> Job:

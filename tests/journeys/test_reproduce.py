@@ -59,7 +59,14 @@ def test_reproduce_and_inspect(tmp_path):
         done = run("reproduce", "credit/7")
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
-        assert "no version 7" in done.stderr.lower() or "7" in done.stderr
+        assert "(name=credit, version=7) not found" in done.stderr
+
+        onward = PLAN | {"transfer": {"version": "models:/credit@champion"}}
+        second = client.jobs.wait(client.jobs.submit(onward).id)
+        assert second.status == "succeeded", second.reason
+        done = run("reproduce", second.id)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {"inputs": [], "outcome": []}
 
         done = run("inspect", "credit/1")
         assert done.returncode == 0, done.stderr

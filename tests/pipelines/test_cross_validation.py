@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pellucid.datasets import synthetic
 from pellucid.errors import InvalidData, InvalidPlan
-from pellucid.jobs.workspace import Request, Workspace, read_spool
+from pellucid.jobs.workspace import Workspace, read_spool
 from pellucid.plan import Plan, resolve
 from pellucid.schema import Role
 from pellucid_pipelines import cross_validation, data, fitting, train
@@ -25,7 +25,7 @@ from pellucid_pipelines.folds import deal
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.loop import predict
 from pellucid_pipelines.tensors import Target
-from support.training import schema_of
+from support.training import a_request, schema_of
 
 ROWS = 240
 CPU = torch.device("cpu")
@@ -70,14 +70,7 @@ class Case:
         }
         self.spec, self.schema = resolve(Plan.parse(value), schema)
         self.workspace = Workspace(root)
-        self.request = Request(
-            job_id="j",
-            attempt=1,
-            plan=self.spec.model_dump(mode="json"),
-            data_schema=self.schema,
-            data_version="0" * 64,
-            data_path="",
-        )
+        self.request = a_request(self.spec, self.schema)
         self.parts = data.split(self.table, self.spec)
         self.fits = 0
 
@@ -91,9 +84,8 @@ class Case:
                 its = (self.request, spec, examples, CPU, workspace, journal)
                 return fitting.train(*its, (), stopping)
 
-            return cross_validation.run(
-                self.spec, self.table, self.parts, self.schema, self.workspace, journal, fit
-            )
+            examples = data.prepare(self.table, self.parts, self.schema, self.spec)
+            return cross_validation.run(self.spec, examples, self.workspace, journal, fit)
 
     def points(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
@@ -331,16 +323,7 @@ def test_a_whole_run_is_cross_validated(tmp_path: Path) -> None:
     }
     plan, schema = resolve(Plan.parse(value), schema_of(table, roles), classes=2)
     workspace = Workspace(tmp_path / "job")
-    workspace.write_request(
-        Request(
-            job_id="j1",
-            attempt=1,
-            plan=plan.model_dump(mode="json"),
-            data_schema=schema,
-            data_version="0" * 64,
-            data_path=str(path),
-        )
-    )
+    workspace.write_request(a_request(plan, schema, path))
     train.run(workspace)
     result = workspace.read_result()
     assert result is not None

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from pellucid.datasets import synthetic
-from pellucid.jobs.workspace import Request, Workspace
+from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan, resolve
 from pellucid.provenance import Provenance, differences
 from pellucid_pipelines import data
 from pellucid_pipelines.fitting import train
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.provenance import Recorder, of_tensors
-from support.training import schema_of
+from support.training import a_request, schema_of
 
 CPU = torch.device("cpu")
 
@@ -27,14 +27,7 @@ def run(directory, change=lambda table: table, **training):
         "training": {"epochs": 3, "device": "cpu", **training},
     }
     spec, schema = resolve(Plan.parse(spec), schema_of(table, roles), classes=2)
-    request = Request(
-        job_id="j",
-        attempt=1,
-        plan=spec.model_dump(mode="json"),
-        data_schema=schema,
-        data_version="0" * 64,
-        data_path="",
-    )
+    request = a_request(spec, schema)
     workspace = Workspace(directory)
     recorder = Recorder(request, spec, CPU)
     examples = data.prepare(table, data.split(table, spec), schema, spec)

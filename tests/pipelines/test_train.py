@@ -12,9 +12,9 @@ import pytest
 
 from pellucid.bundle import CARD, EXPLANATIONS, Bundle
 from pellucid.datasets import synthetic
-from pellucid.jobs.workspace import Request, Workspace, read_spool
+from pellucid.jobs.workspace import Workspace, read_spool
 from pellucid.plan import Plan, resolve
-from support.training import schema_of
+from support.training import a_request, schema_of
 
 STAGES = ["read", "split", "preprocess", "train", "evaluate", "explain", "draw", "export", "pack"]
 
@@ -41,16 +41,7 @@ def prepare(directory, credit, **parts):
         small[key] = {**small.get(key, {}), **value}
     plan, schema = resolve(Plan.parse(small), schema, classes=2)
     workspace = Workspace(directory)
-    workspace.write_request(
-        Request(
-            job_id="j1",
-            attempt=1,
-            plan=plan.model_dump(mode="json"),
-            data_schema=schema,
-            data_version="0" * 64,
-            data_path=str(path),
-        )
-    )
+    workspace.write_request(a_request(plan, schema, path))
     return workspace
 
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from pellucid.bundle import WEIGHTS, Bundle
-from pellucid.jobs.workspace import Request, Workspace
+from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan, resolve
 from support.inputs import example
-from support.training import schema_of
+from support.training import a_request, schema_of
 
 ALONE = [sys.executable, "-m", "pellucid_pipelines.train"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -54,16 +54,7 @@ def prepare(root, case, epochs=30):
         schema_of(table, {}),
     )
     workspace = Workspace(root)
-    workspace.write_request(
-        Request(
-            job_id="j1",
-            attempt=1,
-            plan=plan.model_dump(mode="json"),
-            data_schema=schema,
-            data_version="0" * 64,
-            data_path=str(root / "data.parquet"),
-        )
-    )
+    workspace.write_request(a_request(plan, schema, root / "data.parquet"))
     return workspace
 
 

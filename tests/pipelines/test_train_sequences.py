@@ -7,11 +7,11 @@ import pytest
 
 from pellucid.bundle import TOKENIZER, Bundle
 from pellucid.datasets.synthetic_reviews import reviews
-from pellucid.jobs.workspace import Request, Workspace
+from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan, resolve
 from pellucid.schema import Role
 from pellucid_pipelines.train import run
-from support.training import schema_of
+from support.training import a_request, schema_of
 
 SMALL = {
     "training": {"epochs": 2, "device": "cpu", "checkpoint_seconds": 0},
@@ -24,16 +24,7 @@ def trained(directory, table, roles, spec):
     pq.write_table(table, directory / "data.parquet")
     plan, schema = resolve(Plan.parse({"name": "small", **SMALL, **spec}), schema_of(table, roles))
     workspace = Workspace(directory)
-    workspace.write_request(
-        Request(
-            job_id="j1",
-            attempt=1,
-            plan=plan.model_dump(mode="json"),
-            data_schema=schema,
-            data_version="0" * 64,
-            data_path=str(directory / "data.parquet"),
-        )
-    )
+    workspace.write_request(a_request(plan, schema, directory / "data.parquet"))
     run(workspace)
     return workspace, Bundle.open(workspace.bundle)
 

@@ -15,10 +15,10 @@ import torch
 from pellucid.bundle import WEIGHTS, Bundle
 from pellucid.datasets import synthetic
 from pellucid.errors import InvalidPlan
-from pellucid.jobs.workspace import Request, Workspace, read_spool
+from pellucid.jobs.workspace import Workspace, read_spool
 from pellucid.plan import Plan, resolve
 from pellucid.schema import Role, Schema
-from support.training import schema_of
+from support.training import a_request, schema_of
 
 
 def prepare(root: Path, path: Path, schema: Schema, **training: object) -> Workspace:
@@ -43,16 +43,7 @@ def prepare(root: Path, path: Path, schema: Schema, **training: object) -> Works
         classes=2,
     )
     workspace = Workspace(root)
-    workspace.write_request(
-        Request(
-            job_id="j1",
-            attempt=1,
-            plan=plan.model_dump(mode="json"),
-            data_schema=schema,
-            data_version="0" * 64,
-            data_path=str(path),
-        )
-    )
+    workspace.write_request(a_request(plan, schema, path))
     return workspace
 
 

@@ -1,6 +1,7 @@
 """Small things that tests of the pipelines train."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import torch
 
 from pellucid import plan
 from pellucid.datasets.content import storage_type
+from pellucid.jobs.workspace import Request
 from pellucid.schema import Column, Role, Schema
 from pellucid_pipelines import architectures, losses
 from pellucid_pipelines.callbacks import Callback
@@ -53,6 +55,18 @@ def a_fit(spec: plan.Plan, callbacks: Sequence[Callback] = (), train: Rows | Non
         spec,
         device=torch.device("cpu"),
         callbacks=[EarlyStopping(spec.training.patience, spec.training.min_delta), *callbacks],
+    )
+
+
+def a_request(spec: plan.Plan, schema: Schema, path: Path | str = "") -> Request:
+    """What a training process is asked: a resolved plan, on the Parquet file at a path."""
+    return Request(
+        job_id="j1",
+        attempt=1,
+        plan=spec.model_dump(mode="json"),
+        data_schema=schema,
+        data_version="0" * 64,
+        data_path=str(path),
     )
 
 

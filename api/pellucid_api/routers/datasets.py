@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from pellucid.errors import InvalidInput
+from pellucid.errors import InvalidInput, NotFound
 from pellucid.resources import ColumnProfile, Dataset, Job, Lineage, Page
 from pellucid.schema import Role, StorageType
 from pellucid_api.bodies import json_field
@@ -110,8 +110,15 @@ def preview(
 def content(services: Held, reference: Reference) -> FileResponse:
     """Download a data set's content, as Parquet with the canonical types."""
     dataset = services.datasets.get(reference)
+    path = services.datasets.path(dataset.sha256)
+    if not path.is_file():
+        raise NotFound(
+            f"The content of {dataset.name}@{dataset.version} is not here.",
+            where={"dataset": reference},
+            remedy="Give every service the same PELLUCID_HOME, or register the file again.",
+        )
     return FileResponse(
-        services.datasets.path(dataset.sha256),
+        path,
         media_type="application/vnd.apache.parquet",
         filename=f"{dataset.name}-{dataset.version}.parquet",
         headers={"ETag": f'"{dataset.sha256}"'},

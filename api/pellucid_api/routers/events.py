@@ -53,9 +53,9 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """Watch a job live, as server-sent events.
 
-    `event` is the kind (state, stage, progress, environment, finding, trial, result), `id` the
-    sequence number, `data` the event as JSON. Comments keep an idle stream alive. The stream ends
-    after the job's final state; a stream that breaks off goes on with `Last-Event-ID`.
+    `event` is the kind (state, stage, progress, environment, transfer, finding, trial, result),
+    `id` the sequence number, `data` the event as JSON. Comments keep an idle stream alive. The
+    stream ends after the job's final state; a stream that breaks off goes on with `Last-Event-ID`.
     """
     async for event in _follow(services, job.id, after, _KINDS):
         if event is None:

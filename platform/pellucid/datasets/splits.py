@@ -38,20 +38,20 @@ def split_rows(table: pa.Table, split: Split, *, target: str, task: str, seed: i
     """
     check_target(table.column(target), task, name=target)
     sizes = _sizes(table.num_rows, split)
-    classes = _codes(table.column(target)) if task == "classification" else None
+    classes = codes(table.column(target)) if task == "classification" else None
     random = np.random.default_rng(seed)
     match split:
         case RandomSplit():
             parts = _cut(_shuffled(random.random(table.num_rows), classes, random), sizes)
         case StratifiedSplit():
-            strata = classes if classes is not None else _fifths(table.column(target))
+            strata = classes if classes is not None else fifths(table.column(target))
             position = _position_in_stratum(strata, random)
             parts = _cut(_shuffled(position, classes, random), sizes)
         case TimeSplit():
             parts = _by_time(_column(table, split.column), sizes, str(split.column))
         case GroupSplit():
             _require_scalars(table, str(split.column))
-            groups = _codes(_column(table, split.column))
+            groups = codes(_column(table, split.column))
             parts = _by_group(groups, classes, sizes, random, str(split.column))
     if classes is not None:
         _check_classes(table.column(target), classes, parts, target)
@@ -103,14 +103,15 @@ def _position_in_stratum(strata: Rows, random: np.random.Generator) -> NDArray[n
     return position
 
 
-def _fifths(column: pa.ChunkedArray) -> Rows:
+def fifths(column: pa.ChunkedArray) -> Rows:
+    """(N,) the fifth that each value lies in; a forecast counts by the mean of its steps."""
     if pa.types.is_list(column.type):  # of one length, as `check_target` knows
         values = pc.list_flatten(column).to_numpy().reshape(len(column), -1).mean(axis=1)
     else:
         values = column.to_numpy().astype(np.float64)
     bounds = np.quantile(values, [0.2, 0.4, 0.6, 0.8])
-    fifths: Rows = np.searchsorted(bounds, values, side="left").astype(np.int64)
-    return fifths
+    found: Rows = np.searchsorted(bounds, values, side="left").astype(np.int64)
+    return found
 
 
 def _by_time(column: pa.ChunkedArray, sizes: tuple[int, int, int], name: str) -> Parts:
@@ -223,11 +224,11 @@ def _require_scalars(table: pa.Table, name: str) -> None:
         )
 
 
-def _codes(column: pa.ChunkedArray) -> Rows:
-    """0, 1, ... for the distinct values, which are not missing."""
+def codes(column: pa.ChunkedArray) -> Rows:
+    """(N,) 0, 1, ... for the distinct values, which are not missing."""
     encoded = column.combine_chunks().dictionary_encode()
-    codes: Rows = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
+    found: Rows = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return found
 
 
 def _is_number(kind: pa.DataType) -> bool:
