@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid.settings import PREFIX, Settings
 from pellucid_api import problems
-from pellucid_api.auth import ApiKeys
+from pellucid_api.auth import ApiKeys, KeyRing
 from pellucid_api.middleware import BodyLimit, RequestLog
 from pellucid_api.openapi import document
 from pellucid_api.routes import TAGS, add_routes
@@ -65,7 +65,7 @@ def create_app(
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     app.add_middleware(BodyLimit, limit_of=_body_limits(settings))
     if settings.api_keys:
-        app.add_middleware(ApiKeys, keys=settings.api_keys)
+        app.add_middleware(ApiKeys, ring=KeyRing(settings.api_keys))
     app.add_middleware(RequestLog)  # the last added is the outermost
     return app
 

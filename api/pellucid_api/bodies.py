@@ -1,35 +1,18 @@
-"""Bodies that are read by hand: JSON or YAML whatever curl calls them, as fast as may be."""
+"""Bodies that are read by hand: JSON or YAML, whatever curl calls them."""
 
 from typing import Annotated, Any
 
 import yaml
-from anyio import to_thread
 from fastapi import Depends, Request
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from pellucid.errors import InvalidInput, InvalidPlan, InvalidRows, TooLarge
-from pellucid_api.deps import Held
+from pellucid.errors import InvalidInput, InvalidPlan, TooLarge
 
 _JSON = ("application/json", "application/x-www-form-urlencoded", "")  # curl -d says the second
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain")
 _LARGEST_PLAN = 2**20  # bytes
-_SMALL = 2**16  # bytes; a smaller body is parsed faster than a thread takes over
-
-
-async def json_body(request: Request, services: Held) -> Any:
-    """The body as JSON.
-
-    Raises:
-        HTTPException: 415, it says it is something else.
-        InvalidRows: it is empty or no JSON; NaN and Infinity are none.
-    """
-    _require(request, _JSON)
-    body = await request.body()
-    if len(body) < _SMALL:
-        return _json(body)
-    return await to_thread.run_sync(_json, body, limiter=services.compute)
 
 
 async def plan_body(request: Request) -> Any:
@@ -47,7 +30,6 @@ async def plan_body(request: Request) -> Any:
     return await run_in_threadpool(_yaml, body)
 
 
-JsonBody = Annotated[Any, Depends(json_body)]
 PlanBody = Annotated[Any, Depends(plan_body)]
 
 
@@ -55,18 +37,6 @@ def _require(request: Request, allowed: tuple[str, ...]) -> None:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in allowed and not (given.startswith("application/") and given.endswith("+json")):
         raise HTTPException(415, f"The body is {given}; send {allowed[0]}.")
-
-
-def _json(body: bytes) -> Any:
-    if not body.strip():
-        raise InvalidRows("The body is empty.", remedy="Send JSON.")
-    try:
-        return from_json(body.removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRows(
-            f"The body is not JSON: {error}.",
-            remedy="In JSON, NaN is not a number: null stands for a missing value.",
-        ) from error
 
 
 def _yaml(body: bytes) -> Any:

@@ -27,6 +27,7 @@ STATUS: dict[type[errors.PellucidError], int] = {
     errors.InvalidRows: 422,
     errors.InvalidSettings: 500,
     errors.TooLarge: 413,
+    errors.UnsupportedType: 415,
     errors.Unauthorized: 401,
     errors.NotFound: 404,
     errors.Conflict: 409,
@@ -37,6 +38,8 @@ STATUS: dict[type[errors.PellucidError], int] = {
     errors.TrackerUnavailable: 503,
     errors.DatabaseUnavailable: 503,
     errors.ModelNotReady: 503,
+    errors.Overloaded: 503,
+    errors.DeadlineExceeded: 504,
     errors.DeviceUnavailable: 503,
     errors.TrainingFailed: 422,
 }

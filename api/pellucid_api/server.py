@@ -1,14 +1,19 @@
 """The HTTP server process."""
 
+import functools
 import gc
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.datastructures import State
 
 from pellucid.settings import Settings
 from pellucid_api.app import create_app
+from pellucid_api.auth import KeyRing
+from pellucid_api.plane.http import Front, bound
 from pellucid_api.services import Services
 
 # A large request makes a million short-lived objects and no cycle: looking for cycles after every
@@ -36,14 +41,24 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way are finished, streams are ended."""
     gc.set_threshold(_GARBAGE_THRESHOLD)
     app = create_app(settings)
-    config = uvicorn.Config(
+    config = configured(app, settings, host=settings.host, port=settings.port)
+    with suppress(KeyboardInterrupt):  # raised again by uvicorn, once it has shut down
+        _Server(config, app.state).run()
+
+
+def configured(app: FastAPI, settings: Settings, **options: Any) -> uvicorn.Config:
+    """uvicorn's configuration for the application, with inference answered in its protocol."""
+
+    @functools.cache
+    def front() -> Front:
+        services: Services = app.state.services
+        return services.front(KeyRing(settings.api_keys))
+
+    return uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        http=bound(lambda: front() if hasattr(app.state, "services") else None),
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        **{"timeout_graceful_shutdown": _GRACE_SECONDS, **options},
     )
-    with suppress(KeyboardInterrupt):  # raised again by uvicorn, once it has shut down
-        _Server(config, app.state).run()

@@ -44,10 +44,19 @@ class _Frozen(BaseModel):
 class Datatype(StrEnum):
     """Tensor datatypes, by their Open Inference Protocol names."""
 
-    FP64 = "FP64"
-    FP32 = "FP32"
-    INT64 = "INT64"
+    BOOL = "BOOL"
     UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    BF16 = "BF16"
+    FP32 = "FP32"
+    FP64 = "FP64"
     BYTES = "BYTES"
 
 
@@ -57,7 +66,8 @@ class Input(_Frozen):
     numeric, boolean: FP64, NaN is missing, booleans are 0 and 1. datetime: FP64, seconds since
     1970-01-01 UTC, NaN is missing. categorical: BYTES (UTF-8), "" is missing. sequence: FP64
     (steps,), NaN is missing and fills up after the last step. image: UINT8 (height, width,
-    channels), or (frames, height, width, channels). text: INT64 (tokens,), 0 fills up.
+    channels), or (frames, height, width, channels). text: INT64 (tokens,), 0 fills up. tensor: an
+    array as a model that was made elsewhere takes it; -1 is an axis of any length.
 
     Images and texts are decoded before the graph, by `pellucid.raw`, which also takes the arrays.
     """
@@ -75,6 +85,11 @@ class Input(_Frozen):
         """The input that carries a column of this kind."""
         datatype = _DATATYPES.get(kind, Datatype.FP64)
         return cls(name=name, kind=kind, datatype=datatype, shape=shape, categories=categories)
+
+    @property
+    def scalar(self) -> bool:
+        """Whether a row holds one number or one string."""
+        return not self.shape and self.kind is not Kind.TENSOR
 
 
 _DATATYPES = {
@@ -105,7 +120,7 @@ class Manifest(_Frozen):
 
     format: Literal[1] = 1
     name: str
-    task: Literal["classification", "regression"]
+    task: Literal["classification", "regression", "other"]  # other: made elsewhere, outputs as is
     target: str
     classes: tuple[int | str, ...] = ()
     positive_class: int | str | None = None  # binary only

@@ -98,6 +98,12 @@ class TooLarge(PellucidError):
     code = "too_large"
 
 
+class UnsupportedType(PellucidError):
+    """The body is of a media type that is not read here."""
+
+    code = "unsupported_media_type"
+
+
 class Unauthorized(PellucidError):
     """No valid API key came with the request."""
 
@@ -156,6 +162,18 @@ class ModelNotReady(Unavailable):
     """The model exists, but no version of it is loaded yet."""
 
     code = "model_not_ready"
+
+
+class Overloaded(Unavailable):
+    """More is waiting than can be answered in time; nothing was run."""
+
+    code = "overloaded"
+
+
+class DeadlineExceeded(PellucidError):
+    """The request's own time limit passed before it was run."""
+
+    code = "deadline_exceeded"
 
 
 class DeviceUnavailable(PellucidError):

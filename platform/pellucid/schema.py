@@ -15,6 +15,7 @@ class Kind(StrEnum):
     categorical: strings; numbers that are codes become categorical by a type override.
     text: strings that a network reads word by word: which of the two a plan's model tells.
     image: PNG, JPEG or another encoded image. sequence: lists of 64-bit floats.
+    tensor: an input of a model that was made elsewhere; no column is one.
     """
 
     NUMERIC = "numeric"
@@ -24,6 +25,7 @@ class Kind(StrEnum):
     TEXT = "text"
     IMAGE = "image"
     SEQUENCE = "sequence"
+    TENSOR = "tensor"
 
 
 class StorageType(StrEnum):

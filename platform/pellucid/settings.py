@@ -61,6 +61,13 @@ class Settings(BaseSettings):
     max_rows: Annotated[int, Field(gt=0, description="Most rows in one prediction request.")] = (
         100_000
     )
+    max_batch_rows: Annotated[
+        int, Field(gt=0, description="Most rows that a model runs at once.")
+    ] = 1024
+    max_queue_seconds: Annotated[
+        float,
+        Field(gt=0, description="A prediction that would wait longer for its turn is refused."),
+    ] = 1.0
     max_cell_bytes: Annotated[
         int, Field(gt=0, description="Largest text or list in a cell of a data set, in bytes.")
     ] = 2**20

@@ -5,13 +5,17 @@ import numpy as np
 import pytest
 
 from pellucid.resources import Prediction
-from pellucid_api.engine.answers import PredictionIds, answers
+from pellucid_api.engine.answers import PredictionIds, answers, prediction_ids
 from support.serving import make_bundle
+
+
+def take(ids, count):
+    return prediction_ids(ids.reserve(count), count)
 
 
 def test_ids_are_version_7_uuids_of_now(monkeypatch):
     monkeypatch.setattr("time.time_ns", lambda: 1_700_000_000_123_456_789)
-    (text,) = PredictionIds().take(1)
+    (text,) = take(PredictionIds(), 1)
     found = uuid.UUID(text)
     assert (found.version, found.variant) == (7, uuid.RFC_4122)
     assert found.int >> 80 == 1_700_000_000_123
@@ -19,16 +23,16 @@ def test_ids_are_version_7_uuids_of_now(monkeypatch):
 
 def test_ids_ascend_within_and_across_requests_even_if_the_clock_steps_back(monkeypatch):
     ids = PredictionIds()
-    taken = ids.take(1000) + ids.take(1000)
+    taken = take(ids, 1000) + take(ids, 1000)
     monkeypatch.setattr("time.time_ns", lambda: 0)
-    taken += ids.take(1000)
+    taken += take(ids, 1000)
     assert taken == sorted(set(taken))
 
 
 def test_ids_of_concurrent_requests_are_distinct():
     ids = PredictionIds()
     with ThreadPoolExecutor(8) as pool:
-        parts = list(pool.map(ids.take, [500] * 40))
+        parts = list(pool.map(lambda _: take(ids, 500), range(40)))
     assert len({each for part in parts for each in part}) == 20_000
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,6 +17,7 @@ from pellucid_api.engine import cache as cache_module
 from pellucid_api.engine import pool as pool_module
 from pellucid_api.engine.cache import ModelCache
 from pellucid_api.engine.pool import ModelPool
+from pellucid_api.engine.served import Limits
 from support.serving import parity_feed, probabilities
 
 
@@ -25,13 +27,21 @@ def make_pool(registry, tmp_path):
 
     def make(device="cpu"):
         cache = ModelCache(tmp_path / "cache")
-        pool = ModelPool(registry, cache, device=device, poll_seconds=0.02)
+        pool = ModelPool(
+            registry,
+            cache,
+            device=device,
+            poll_seconds=0.02,
+            executor=executor,
+            limits=Limits(batch_rows=1024, queue_seconds=1),
+        )
         pools.append(pool)
         pool.start()
         assert pool.settled.wait(10)
         return pool
 
-    yield make
+    with ThreadPoolExecutor(2) as executor:
+        yield make
     for pool in pools:
         pool.stop()
 

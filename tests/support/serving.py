@@ -19,6 +19,7 @@ from pellucid.schema import Kind
 from pellucid.settings import Settings
 from pellucid.tracking.memory import MemoryTracker
 from pellucid_api.app import create_app
+from pellucid_api.server import configured
 from pellucid_api.services import Services
 
 INPUTS = (
@@ -203,9 +204,7 @@ class ServiceClient(httpx.Client):
 def serving(settings: Settings, registry: MemoryTracker) -> Iterator[ServiceClient]:
     """A service, its first models loaded, until the end of the block."""
     app = create_app(settings, lambda s: build_services(s, registry))
-    config = uvicorn.Config(
-        app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5
-    )
+    config = configured(app, settings, port=0, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="service")
     thread.start()

@@ -46,15 +46,20 @@ class PredictionIds:
         self._lock = threading.Lock()
         self._last = 0  # 48 bits of milliseconds, 74 bits of counter
 
-    def take(self, count: int) -> list[str]:
-        """The next `count` ids, ascending."""
+    def reserve(self, count: int) -> int:
+        """The number of the first of the next `count` ids; the others follow, one by one."""
         with self._lock:
             now = time.time_ns() // 1_000_000
             # The counter's highest bit starts as 0: room for 2**73 ids within the millisecond.
             fresh = now << 74 | int.from_bytes(os.urandom(10)) >> 7
             first = max(fresh, self._last + 1)
             self._last = first + count - 1
-        return [_uuid7(number) for number in range(first, first + count)]
+        return first
+
+
+def prediction_ids(first: int, count: int) -> list[str]:
+    """The ids of `count` numbers from the first, as text, ascending."""
+    return [_uuid7(number) for number in range(first, first + count)]
 
 
 def _uuid7(number: int) -> str:

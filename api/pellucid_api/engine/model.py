@@ -97,6 +97,11 @@ class Model:
             raise self._refusal("It gives other labels than PyTorch.")
         return worst
 
+    def examples(self) -> dict[str, Values]:
+        """The inputs of the bundle's parity rows, one array (rows, *shape) each."""
+        feed, _ = self._parity()
+        return feed
+
     def _parity(self) -> tuple[dict[str, Values], dict[str, Values]]:
         try:
             with np.load(self.bundle.root / PARITY, allow_pickle=False) as arrays:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -18,20 +19,12 @@ from pellucid.errors import DeviceUnavailable, ModelNotReady, NotFound, Pellucid
 from pellucid.tracking.contract import CHAMPION, Registry
 from pellucid_api.engine.cache import ModelCache
 from pellucid_api.engine.model import Device, Model, choose_device
+from pellucid_api.engine.served import Limits, Served
 
 ON_DEMAND = 4  # versions other than champions kept in memory
 _FIRST_WAIT, _LONGEST_WAIT = 5.0, 300.0  # seconds before a version that failed is tried again
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Served:
-    """A version in memory, verified."""
-
-    name: str
-    version: int
-    model: Model
 
 
 @dataclass(frozen=True)
@@ -52,6 +45,8 @@ class ModelPool:
         cache: bundles on the local disk.
         device: as the settings want it.
         poll_seconds: how soon a moved alias is noticed.
+        executor: makes the runs that are long.
+        limits: of each version's queue.
     """
 
     def __init__(
@@ -61,8 +56,12 @@ class ModelPool:
         *,
         device: Literal["auto", "cpu", "cuda"],
         poll_seconds: float,
+        executor: Executor,
+        limits: Limits,
     ) -> None:
         self._registry = registry
+        self._executor = executor
+        self._limits = limits
         self._cache = cache
         self._wanted_device: Literal["auto", "cpu", "cuda"] = device
         self._poll_seconds = poll_seconds
@@ -100,6 +99,13 @@ class ModelPool:
         if champion := self._champions.get(name):
             found.add(champion.version)
         return sorted(found)
+
+    def in_memory(self, name: str, version: int | None) -> Served | None:
+        """The champion, or a certain version, if no wait is needed for it."""
+        champion = self._champions.get(name)
+        if version is None or (champion and champion.version == version):
+            return champion
+        return self._recent(name, version)
 
     def champion(self, name: str) -> Served:
         """The version that answers for a model.
@@ -257,8 +263,9 @@ class ModelPool:
         if self.device is None:
             raise self.device_error or ModelNotReady("The device is not chosen yet.")
         model = Model(self._cache.fetch(self._registry, name, version), self.device)
-        model.verify()
-        return Served(name, version, model)
+        served = Served(name, version, model, self._executor, self._limits)
+        served.warm()
+        return served
 
     def _recent(self, name: str, version: int) -> Served | None:
         with self._lock:

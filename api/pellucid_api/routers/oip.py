@@ -1,17 +1,14 @@
 """The Open Inference Protocol v2 over REST."""
 
 from importlib.metadata import version as installed
-from typing import Annotated, Any
+from typing import Any
 
-from anyio import to_thread
-from fastapi import Depends, Request, Response
-from pydantic_core import to_json
+from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import ModelNotReady
-from pellucid_api.bodies import json_body
 from pellucid_api.deps import Held, ModelName, VersionNumber
-from pellucid_api.engine.pool import Served
+from pellucid_api.engine.served import Served
 from pellucid_api.oip import codec
 from pellucid_api.oip.types import (
     InferenceRequest,
@@ -21,6 +18,7 @@ from pellucid_api.oip.types import (
     Ready,
     ServerMetadata,
 )
+from pellucid_api.plane.asgi import answer
 from pellucid_api.services import Services
 
 _EXAMPLE = {
@@ -66,14 +64,6 @@ INFER_BODY = {
 }
 
 
-async def inference_body(request: Request, services: Held) -> Any:
-    """The body as JSON; one with binary tensors is refused by name, not as an unknown type."""
-    if "inference-header-content-length" in request.headers:
-        raise codec.binary_refusal()
-    return await json_body(request, services)
-
-
-InferenceBody = Annotated[Any, Depends(inference_body)]
 REQUEST_SCHEMAS = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
 
 
@@ -124,7 +114,7 @@ def version_ready(
     return ModelReady(name=name, ready=response.status_code != 503)
 
 
-async def infer(services: Held, name: ModelName, body: InferenceBody) -> Response:
+async def infer(services: Held, name: ModelName, request: Request) -> Response:
     """Infer with the champion.
 
     One input tensor per raw column, of shape [rows] or [rows, 1]: BYTES for categories (null or ""
@@ -133,31 +123,16 @@ async def infer(services: Held, name: ModelName, body: InferenceBody) -> Respons
     channels]. A sequence: [rows, steps]. A text: BYTES, or INT64 tokens [rows, tokens]. JSON only:
     the binary tensor extension is refused.
     """
-    return await _infer(services, services.pool.champion(name), body)
+    served = services.pool.champion(name)
+    return await answer(request, services.plane, services.tensors, served)
 
 
 async def infer_with_version(
-    services: Held, name: ModelName, version: VersionNumber, body: InferenceBody
+    services: Held, name: ModelName, version: VersionNumber, request: Request
 ) -> Response:
     """Infer with a certain version, loaded on demand."""
     served = await run_in_threadpool(services.pool.version, name, version)
-    return await _infer(services, served, body)
-
-
-async def _infer(services: Services, served: Served, body: Any) -> Response:
-    content = await to_thread.run_sync(_answer, services, served, body, limiter=services.compute)
-    return Response(content, media_type="application/json")
-
-
-def _answer(services: Services, served: Served, body: Any) -> bytes:
-    manifest = served.model.manifest
-    message = codec.parse(body)
-    codec.check_outputs(message, manifest)
-    model = served.model
-    feed = codec.decode(message, manifest.inputs, services.settings.max_rows, model.tokenizer)
-    outputs = model.run(feed)
-    response = codec.encode(message, served.name, served.version, manifest, outputs)
-    return to_json(response, exclude_none=True, inf_nan_mode="null")
+    return await answer(request, services.plane, services.tensors, served)
 
 
 def _metadata(services: Services, served: Served) -> ModelMetadata:

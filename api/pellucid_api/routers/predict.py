@@ -1,19 +1,10 @@
 """Predictions for plain rows."""
 
-from typing import Any
-
-from anyio import to_thread
-from fastapi import Response
-from pydantic_core import to_json
+from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from pellucid.errors import InvalidRows
-from pellucid_api.bodies import JsonBody
 from pellucid_api.deps import Held, ModelName, VersionNumber
-from pellucid_api.engine.answers import answers
-from pellucid_api.engine.pool import Served
-from pellucid_api.engine.rows import decode_rows
-from pellucid_api.services import Services
+from pellucid_api.plane.asgi import answer
 
 _ROW = {"age": 41, "purpose": "car", "employed": True, "since": "2024-05-31", "income": None}
 EXAMPLES = {
@@ -50,7 +41,7 @@ ROWS_BODY = {
 }
 
 
-async def predict(services: Held, name: ModelName, body: JsonBody) -> Response:
+async def predict(services: Held, name: ModelName, request: Request) -> Response:
     """Predict with the champion.
 
     Rows are objects of the model's raw columns: numbers, strings, booleans, ISO 8601 times (UTC
@@ -59,34 +50,13 @@ async def predict(services: Held, name: ModelName, body: JsonBody) -> Response:
     for an image. A category that training never saw is answered like any rare one. Each answer
     has its own id; the value of a forecast is a list.
     """
-    return await _predict(services, services.pool.champion(name), body)
+    served = services.pool.champion(name)
+    return await answer(request, services.plane, services.rows, served)
 
 
 async def predict_with_version(
-    services: Held, name: ModelName, version: VersionNumber, body: JsonBody
+    services: Held, name: ModelName, version: VersionNumber, request: Request
 ) -> Response:
     """Predict with a certain version, loaded on demand."""
     served = await run_in_threadpool(services.pool.version, name, version)
-    return await _predict(services, served, body)
-
-
-async def _predict(services: Services, served: Served, body: Any) -> Response:
-    if isinstance(body, dict):
-        if body.keys() != {"rows"}:
-            raise InvalidRows(
-                f"The body is an object with the keys: {', '.join(body) or 'none'}.",
-                remedy='Send a list of row objects, or {"rows": [...]}.',
-            )
-        body = body["rows"]
-    content = await to_thread.run_sync(_answer, services, served, body, limiter=services.compute)
-    return Response(content, media_type="application/json")
-
-
-def _answer(services: Services, served: Served, rows: Any) -> bytes:
-    manifest = served.model.manifest
-    model = served.model
-    feed = decode_rows(rows, manifest.inputs, services.settings.max_rows, model.tokenizer)
-    outputs = model.run(feed)
-    found = answers(manifest, outputs, services.ids.take(len(rows)))
-    # `Predictions` as plain data: a hundred thousand models would take longer than the network.
-    return to_json({"model": served.name, "version": served.version, "predictions": found})
+    return await answer(request, services.plane, services.rows, served)

@@ -1,0 +1,78 @@
+"""Rows on their way to a network: a few arrays per request, joined into a few per batch.
+
+A table of 30 columns is 30 tensors to the graph. Held as one matrix from decoding to the run, and
+cut into columns only there, a request of one row costs a few small arrays instead of 30.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from pellucid.bundle import Datatype, Input
+from pellucid_api.engine.values import Values
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Some rows of a model's inputs, as its `Layout` holds them."""
+
+    rows: int
+    numbers: Values  # (columns, rows) float64
+    strings: Values  # (columns, rows) object
+    tensors: tuple[Values, ...]  # each (rows, *shape)
+
+    def cut(self, start: int, stop: int) -> Self:
+        """Rows from `start` to before `stop`, as views."""
+        return type(self)(
+            stop - start,
+            self.numbers[:, start:stop],
+            self.strings[:, start:stop],
+            tuple(tensor[start:stop] for tensor in self.tensors),
+        )
+
+    @property
+    def key(self) -> tuple[tuple[int, ...], ...]:
+        """What feeds must have in common to be joined: the tensors' shapes after the rows."""
+        return tuple(tensor.shape[1:] for tensor in self.tensors)
+
+
+class Layout:
+    """Which of a model's inputs are numbers, which strings, and which arrays of another kind."""
+
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        scalars = [each for each in inputs if each.scalar]
+        self.numbers = tuple(i.name for i in scalars if i.datatype is Datatype.FP64)
+        self.strings = tuple(i.name for i in scalars if i.datatype is Datatype.BYTES)
+        self.tensors = tuple(i.name for i in inputs if not i.scalar)
+
+    def pack(self, arrays: Mapping[str, Values]) -> Feed:
+        """One array (rows, *shape) per input -> a feed."""
+        rows = len(next(iter(arrays.values())))
+        numbers = np.empty((len(self.numbers), rows))
+        for i, name in enumerate(self.numbers):
+            numbers[i] = arrays[name]
+        strings = np.empty((len(self.strings), rows), dtype=object)
+        for i, name in enumerate(self.strings):
+            strings[i] = arrays[name]
+        return Feed(rows, numbers, strings, tuple(arrays[name] for name in self.tensors))
+
+    def unpack(self, feed: Feed) -> dict[str, Values]:
+        """A feed -> one array (rows, *shape) per input, each contiguous."""
+        arrays = dict(zip(self.numbers, np.ascontiguousarray(feed.numbers), strict=True))
+        arrays.update(zip(self.strings, np.ascontiguousarray(feed.strings), strict=True))
+        arrays.update(zip(self.tensors, feed.tensors, strict=True))
+        return arrays
+
+
+def join(feeds: Sequence[Feed]) -> Feed:
+    """Feeds of one `key`, one after the other."""
+    if len(feeds) == 1:
+        return feeds[0]
+    return Feed(
+        sum(feed.rows for feed in feeds),
+        np.concatenate([feed.numbers for feed in feeds], axis=1),
+        np.concatenate([feed.strings for feed in feeds], axis=1),
+        tuple(np.concatenate(each) for each in zip(*(f.tensors for f in feeds), strict=True)),
+    )

@@ -1,0 +1,83 @@
+"""What a front and the data plane hand to each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from pellucid.errors import PellucidError, UnsupportedType
+from pellucid_api.engine.feeds import Feed
+from pellucid_api.engine.served import Served
+from pellucid_api.engine.values import Values
+from pellucid_api.problems import respond, unexpected
+
+Encoded = TypeVar("Encoded", covariant=True)
+RawHeaders = Sequence[tuple[bytes, bytes]]  # names in lower case
+
+
+class Reply(NamedTuple):
+    """An HTTP response, whole; its length is not among the headers."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request's rows, decoded."""
+
+    feed: Feed
+    context: Any = None  # what the codec needs again for the answer
+    timeout: float | None = None  # seconds
+    priority: int = 0  # lower runs first
+
+
+class Codec(Protocol[Encoded]):
+    """One format of requests and answers, read and written without waiting for anything."""
+
+    def decode(self, served: Served, headers: RawHeaders, body: bytes) -> Question:
+        """Read a request.
+
+        Raises:
+            PellucidError: what is wrong with it, where, and what to do.
+        """
+        ...
+
+    def encode(
+        self, served: Served, question: Question, outputs: Sequence[Values], first: int
+    ) -> Encoded:
+        """Write the answer; `first` is the number of the first row's prediction id."""
+        ...
+
+
+def refusal(path: str, error: Exception) -> Reply:
+    """The reply for an error, in the form that the path's protocol has for it."""
+    response = respond(path, error) if isinstance(error, PellucidError) else unexpected(path)
+    headers = [pair for pair in response.raw_headers if pair[0] != b"content-length"]
+    return Reply(response.status_code, headers, bytes(response.body))
+
+
+def header(headers: RawHeaders, name: bytes) -> bytes:
+    """The first header of a name in lower case; empty where there is none."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return b""
+
+
+def require_json(headers: RawHeaders) -> None:
+    """Refuse a body that says it is something else; `curl -d` says it is a form.
+
+    Raises:
+        UnsupportedType: it does.
+    """
+    given = header(headers, b"content-type")
+    if given in _JSON:
+        return
+    name = given.decode("latin-1").partition(";")[0].strip().lower()
+    plain = name.encode("latin-1") in _JSON
+    if not plain and not (name.startswith("application/") and name.endswith("+json")):
+        raise UnsupportedType(f"The body is {name}; send application/json.")
+
+
+_JSON = frozenset({b"application/json", b"application/x-www-form-urlencoded", b""})

@@ -1,0 +1,132 @@
+"""Rows as JSON objects, the format of `/v1/models/{name}/predict`.
+
+What is well formed is read by msgspec into a struct made for the model's columns. Anything else
+goes to `engine.rows`, which is slower and says what is wrong.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from pydantic_core import from_json
+
+from pellucid.bundle import Input
+from pellucid.errors import InvalidRows
+from pellucid.schema import Kind
+from pellucid_api.engine.answers import answers, prediction_ids
+from pellucid_api.engine.feeds import Feed
+from pellucid_api.engine.rows import decode_rows
+from pellucid_api.engine.served import Served
+from pellucid_api.engine.values import DATETIMES, Values
+from pellucid_api.plane.exchange import Question, RawHeaders, Reply, require_json
+
+_JSON = [(b"content-type", b"application/json")]
+_TYPES: dict[Kind, Any] = {
+    Kind.NUMERIC: float | None,
+    Kind.BOOLEAN: bool | Literal[0, 1] | None,
+    Kind.DATETIME: str | None,
+    Kind.CATEGORICAL: str | None,
+}
+
+
+class RowsCodec:
+    """JSON rows in, one answer per row out."""
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+
+    def decode(self, served: Served, headers: RawHeaders, body: bytes) -> Question:
+        """Read a list of row objects, or `{"rows": [...]}`. Raises as `Codec` says."""
+        require_json(headers)
+        reader: _Reader | None = served.kept(_Reader, _reader)
+        feed = reader.read(body, self._max_rows) if reader else None
+        return Question(feed or self._careful(served, body))
+
+    def encode(
+        self, served: Served, question: Question, outputs: Sequence[Values], first: int
+    ) -> Reply:
+        """`resources.Predictions` as plain data: that many models would take longer to make."""
+        manifest = served.model.manifest
+        named = dict(zip([output.name for output in manifest.outputs], outputs, strict=True))
+        found = answers(manifest, named, prediction_ids(first, question.feed.rows))
+        content = {"model": served.name, "version": served.version, "predictions": found}
+        return Reply(200, _JSON, msgspec.json.encode(content))
+
+    def _careful(self, served: Served, body: bytes) -> Feed:
+        rows = parse(body)
+        if isinstance(rows, dict):
+            if rows.keys() != {"rows"}:
+                raise InvalidRows(
+                    f"The body is an object with the keys: {', '.join(rows) or 'none'}.",
+                    remedy='Send a list of row objects, or {"rows": [...]}.',
+                )
+            rows = rows["rows"]
+        model = served.model
+        arrays = decode_rows(rows, model.manifest.inputs, self._max_rows, model.tokenizer)
+        return served.layout.pack(arrays)
+
+
+def parse(body: bytes) -> Any:
+    """A body as JSON.
+
+    Raises:
+        InvalidRows: it is empty or no JSON; NaN and Infinity are none.
+    """
+    if not body.strip():
+        raise InvalidRows("The body is empty.", remedy="Send JSON.")
+    try:
+        return from_json(body.removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRows(
+            f"The body is not JSON: {error}.",
+            remedy="In JSON, NaN is not a number: null stands for a missing value.",
+        ) from error
+
+
+class _Reader:
+    """Reads rows of scalar columns; its struct has the numbers first, then the strings."""
+
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        numbers = [each for each in inputs if each.kind is not Kind.CATEGORICAL]
+        strings = [each for each in inputs if each.kind is Kind.CATEGORICAL]
+        self._numbers = len(numbers)
+        self._times = [i for i, each in enumerate(numbers) if each.kind is Kind.DATETIME]
+        fields = [(f"f{i}", _TYPES[each.kind]) for i, each in enumerate([*numbers, *strings])]
+        names = {f"f{i}": each.name for i, each in enumerate([*numbers, *strings])}
+        row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, gc=False)
+        rows = msgspec.defstruct("Rows", [("rows", list[row])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+        self._decoder = msgspec.json.Decoder(list[row] | rows)  # type: ignore[valid-type]
+
+    def read(self, body: bytes, max_rows: int) -> Feed | None:
+        """The rows, or None where something does not fit."""
+        try:
+            content = self._decoder.decode(body)
+            rows = content if isinstance(content, list) else content.rows
+            if not 0 < len(rows) <= max_rows:
+                return None
+            values = [msgspec.structs.astuple(row) for row in rows]
+            return Feed(len(rows), self._matrix(values), self._texts(values), ())
+        except (ValueError, OverflowError):  # msgspec's own are ValueErrors
+            return None
+
+    def _matrix(self, rows: list[tuple[Any, ...]]) -> Values:
+        end = self._numbers
+        if not self._times:
+            numbers = np.array([row[:end] for row in rows], dtype=np.float64)  # None becomes NaN
+            return numbers.reshape(len(rows), end).T
+        columns = list(zip(*(row[:end] for row in rows), strict=True))
+        for i in self._times:
+            columns[i] = DATETIMES.convert(columns[i])  # type: ignore[call-overload]
+        return np.array(columns, dtype=np.float64)
+
+    def _texts(self, rows: list[tuple[Any, ...]]) -> Values:
+        texts = np.empty((len(rows[0]) - self._numbers, len(rows)), dtype=object)
+        for i in range(len(texts)):
+            texts[i] = [row[self._numbers + i] or "" for row in rows]
+        return texts
+
+
+def _reader(served: Served) -> _Reader | None:
+    inputs = served.model.manifest.inputs
+    return _Reader(inputs) if all(each.kind in _TYPES for each in inputs) else None
