@@ -57,7 +57,7 @@ VOLUME /data
 
 FROM runtime AS api
 COPY --from=api-libraries /opt/pellucid /opt/pellucid
-EXPOSE 8000
+EXPOSE 8000 8001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health/live', timeout=4)"]
 CMD ["pellucid", "api"]

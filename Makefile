@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist lo
 STAMP := .venv/.installed$(addprefix -,$(notdir $(TORCH_INDEX)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo up test test-slow test-all check bench gpu-check migrate reference secrets clean
+.PHONY: setup demo up test test-slow test-all check bench bench-serving gpu-check migrate reference proto secrets clean
 
 setup: $(STAMP)
 
@@ -53,6 +53,9 @@ bench: setup
 		$(BIN)/python benchmarks/$$name.py || exit 1; \
 	done
 
+bench-serving: setup
+	$(BIN)/python benchmarks/serving.py
+
 gpu-check: setup
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
 		{ echo "PyTorch finds no CUDA device here: see docs/howto/gpu.md" >&2; exit 1; }
@@ -65,6 +68,14 @@ migrate: setup
 reference: setup
 	$(BIN)/pellucid settings --markdown > docs/reference/settings.md
 	$(BIN)/pellucid train --schema --markdown > docs/reference/plan.md
+	$(BIN)/python -m pellucid_api.metrics_page > docs/reference/metrics.md
+
+# The compiler of protocol buffers wants libraries that ours do not fit: it has an environment of its own.
+proto:
+	$(PYTHON) -m venv build/proto
+	build/proto/bin/python -m pip install -qq grpcio-tools
+	cd api/pellucid_api/rpc && ../../../build/proto/bin/python -m grpc_tools.protoc -I. \
+		--descriptor_set_out=services.binpb inference.proto health.proto
 
 # Random secrets for docker-compose.yml; existing ones stay. The directory is private to you; its
 # files are readable, because the services' users read them through a bind mount.

@@ -9,12 +9,16 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid.settings import PREFIX, Settings
 from pellucid_api import problems
+from pellucid_api.access import AccessLog, Note, to_logging
 from pellucid_api.auth import ApiKeys, KeyRing
+from pellucid_api.metrics import Jobs, ServiceCollector, registry_of
 from pellucid_api.middleware import BodyLimit, RequestLog
 from pellucid_api.openapi import document
 from pellucid_api.routes import TAGS, add_routes
 from pellucid_api.services import Services
 from pellucid_api.uploads import sweep
+
+GRACE_SECONDS = 20  # when the service stops: calls that are still open then are cut off
 
 _DESCRIPTION = """
 Register a data set, submit a training job, and get a network that explains itself, served here.
@@ -31,23 +35,39 @@ in pages; `next_cursor` asks for the next. Where the service has API keys, send 
 
 
 def create_app(
-    settings: Settings, build: Callable[[Settings], Services] = Services.build
+    settings: Settings,
+    build: Callable[[Settings], Services] = Services.build,
+    note: Note | None = to_logging,
 ) -> FastAPI:
     """The application. Nothing is connected before it starts.
 
     Args:
         settings: of this process.
         build: makes the services; tests give their own.
+        note: takes note of every request; None keeps no access log.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = services = await run_in_threadpool(build, settings)
         await run_in_threadpool(sweep, services.uploads)
-        services.pool.start()
+        services.start()
+        jobs = Jobs(services.queue.counts)
+        access: AccessLog | None = getattr(app.state, "access", None)
+        lost = (lambda: access.lost) if access else (lambda: 0)
+        collector = ServiceCollector(services.pool, jobs, services.plane.recorder, lost)
+        app.state.metrics = registry_of(collector)
+        app.state.rpc = None
         try:
+            if settings.grpc_port:
+                from pellucid_api.rpc.server import listen  # heavy
+
+                app.state.rpc = await listen(services, note)
             yield
         finally:
+            if app.state.rpc is not None:
+                await app.state.rpc.stop(GRACE_SECONDS)
+            jobs.close()
             await run_in_threadpool(services.close)
 
     app = FastAPI(
@@ -66,7 +86,8 @@ def create_app(
     app.add_middleware(BodyLimit, limit_of=_body_limits(settings))
     if settings.api_keys:
         app.add_middleware(ApiKeys, ring=KeyRing(settings.api_keys))
-    app.add_middleware(RequestLog)  # the last added is the outermost
+    app.state.note = note
+    app.add_middleware(RequestLog, note=note)  # the last added is the outermost
     return app
 
 

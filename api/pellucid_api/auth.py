@@ -11,6 +11,8 @@ from pellucid_api.problems import respond
 
 _OPEN = ("/health/", "/v2/health/")  # orchestrators ask without a key
 
+_OPEN_PATHS = ("/ping", "/health")  # MLflow's names for it
+
 
 class KeyRing:
     """The keys that are valid; none of them lets everybody in."""
@@ -42,6 +44,7 @@ class ApiKeys:
         if (
             scope["type"] != "http"
             or scope["path"].startswith(_OPEN)
+            or scope["path"] in _OPEN_PATHS
             or self._ring.opens(Headers(scope=scope))
         ):
             await self.app(scope, receive, send)

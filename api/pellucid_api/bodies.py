@@ -33,6 +33,28 @@ async def plan_body(request: Request) -> Any:
 PlanBody = Annotated[Any, Depends(plan_body)]
 
 
+async def small_body(request: Request) -> dict[str, Any]:
+    """The body as a JSON object, whatever it calls itself; none is an empty one.
+
+    Raises:
+        InvalidInput: it is no JSON object.
+        TooLarge: it is longer than 1 MiB.
+    """
+    body = await request.body()
+    if len(body) > _LARGEST_PLAN:
+        raise TooLarge(f"A body of {len(body):,} bytes is larger than {_LARGEST_PLAN:,}.")
+    try:
+        value = from_json(body.strip() or b"{}", allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidInput(f"The body is not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise InvalidInput("The body is no JSON object.")
+    return value
+
+
+SmallBody = Annotated[dict[str, Any], Depends(small_body)]
+
+
 def _require(request: Request, allowed: tuple[str, ...]) -> None:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in allowed and not (given.startswith("application/") and given.endswith("+json")):

@@ -12,6 +12,10 @@ def api(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port. Default: PELLUCID_PORT.")
     ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port for gRPC. Default: PELLUCID_GRPC_PORT."),
+    ] = None,
     log_format: Annotated[
         Literal["text", "json"] | None,
         typer.Option(help="For people or for machines. Default: PELLUCID_LOG_FORMAT."),
@@ -23,12 +27,15 @@ def api(
     """
     from pellucid.logs import configure_logging  # imports are paid by the command that runs
     from pellucid.settings import Settings
+    from pellucid.supervisor.services import require_free
     from pellucid_api.server import serve
 
-    given = {"host": host, "port": port, "log_format": log_format}
+    given = {"host": host, "port": port, "grpc_port": grpc_port, "log_format": log_format}
     settings = Settings.load().model_copy(
         update={name: value for name, value in given.items() if value is not None}
     )
     settings.require_keys_beyond_loopback()
+    if settings.grpc_port:
+        require_free(settings.host, settings.grpc_port, "grpc_port")
     configure_logging(settings.log_format)
     serve(settings)

@@ -1,7 +1,7 @@
 """Errors over HTTP: one table from class to status, and the two forms that errors take.
 
 `application/problem+json` (RFC 9457) everywhere; under `/v2` the Open Inference Protocol's
-`{"error": "..."}`, where a request that does not fit is 400.
+`{"error": "..."}`, and at `/invocations` MLflow's, where a request that does not fit is 400.
 """
 
 import logging
@@ -42,6 +42,13 @@ STATUS: dict[type[errors.PellucidError], int] = {
     errors.DeadlineExceeded: 504,
     errors.DeviceUnavailable: 503,
     errors.TrainingFailed: 422,
+}
+_MLFLOW_CODES = {
+    401: "UNAUTHENTICATED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "TEMPORARILY_UNAVAILABLE",
 }
 _RETRY_AFTER_SECONDS = "2"
 _PROBLEM_JSON = "application/problem+json"
@@ -103,6 +110,12 @@ def unexpected(path: str) -> Response:
     return _response(path, 500, error)
 
 
+def broken(path: str, status: int, reason: str) -> Response:
+    """The response to what is no request of HTTP."""
+    code = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    return _response(path, status, errors.PellucidError(reason), code=code)
+
+
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.PellucidError)
     if STATUS[type(error)] >= 500:
@@ -142,6 +155,9 @@ def _response(
 ) -> Response:
     if path == "/v2" or path.startswith("/v2/"):
         return JSONResponse({"error": str(error)}, 400 if status == 422 else status, headers)
+    if path.endswith("/invocations"):  # in the form of MLflow's errors
+        content = {"error_code": _MLFLOW_CODES.get(status, "BAD_REQUEST"), "message": str(error)}
+        return JSONResponse(content, 400 if status == 422 else status, headers)
     code = code or error.code
     problem = Problem(
         type=f"urn:pellucid:problem:{code}",

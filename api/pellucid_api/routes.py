@@ -9,15 +9,30 @@ from fastapi.sse import EventSourceResponse
 from pellucid.resources import Job, Predictions
 from pellucid_api.oip.types import InferenceResponse
 from pellucid_api.problems import OipError, documented
-from pellucid_api.routers import datasets, events, health, jobs, models, oip, predict, schemas
+from pellucid_api.routers import (
+    datasets,
+    events,
+    health,
+    invocations,
+    jobs,
+    metrics,
+    models,
+    oip,
+    predict,
+    predictions,
+    schemas,
+    traffic,
+)
 
 TAGS = [
     {"name": "Data sets", "description": "Immutable versions, named by their content."},
     {"name": "Jobs", "description": "Training: a plan in, a registered model out."},
     {"name": "Models", "description": "Registered versions, and which of them is served."},
     {"name": "Predictions", "description": "Plain rows in, labels and probabilities out."},
-    {"name": "Open Inference Protocol", "description": "Version 2 over REST, JSON tensors."},
+    {"name": "MLflow", "description": "In the place of `mlflow models serve`."},
+    {"name": "Open Inference Protocol", "description": "Version 2 over REST, in JSON or binary."},
     {"name": "Health", "description": "For orchestrators and people; needs no key."},
+    {"name": "Metrics", "description": "What the models and the service have done."},
 ]
 
 
@@ -37,11 +52,14 @@ def _route(method: str, path: str, endpoint: Any, *errors: int, **options: Any) 
 
 
 _dataset, _job, _model = "/v1/datasets/{reference}", "/v1/jobs/{job_id}", "/v1/models/{name}"
-_version = _model + "/versions/{version}"
+_version, _invoke = _model + "/versions/{version}", _model + "/invocations"
 _v2, _v2_version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
+_repository = "/v2/repository/models/{name}"
 _created, _accepted, _no_content = ({"status_code": code} for code in (201, 202, 204))
 _form, _plan = {"openapi_extra": datasets.UPLOAD_FORM}, {"openapi_extra": jobs.PLAN_BODY}
 _rows, _tensors = {"openapi_extra": predict.ROWS_BODY}, {"openapi_extra": oip.INFER_BODY}
+_parameters = {"openapi_extra": oip.REPOSITORY_BODY}
+_scoring, _scored = (400, 404, 413, 415, 503), {"openapi_extra": invocations.BODY}
 _predictions = {"responses": {200: {"model": Predictions}}}
 _inference = {"responses": {200: {"model": InferenceResponse}}}
 
@@ -73,8 +91,12 @@ ROUTES: dict[str, tuple[Route, ...]] = {
         _route("GET", _model + "/card", models.card, 404, 503, response_class=models.CardResponse),
         _route("PUT", _model + "/aliases/{alias}", models.set_alias, 404, 422, 503),
         _route("DELETE", _model + "/aliases/{alias}", models.delete_alias, 404, 503, **_no_content),
-        _route("POST", _model + "/promote", models.promote, 404, 422, 503),
+        _route("POST", _model + "/promote", models.promote, 404, 409, 422, 503),
         _route("POST", _model + "/rollback", models.rollback, 404, 409, 503),
+        _route("GET", _model + "/traffic", traffic.show, 404, 503),
+        _route("PUT", _model + "/traffic", traffic.set_rules, 404, 409, 422, 503),
+        _route("DELETE", _model + "/traffic", traffic.abort, 404, 503),
+        _route("GET", _model + "/comparison", traffic.comparison, 404, 503),
     ),
     "Predictions": (
         _route(
@@ -85,15 +107,31 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             "POST", _version + "/predict", predict.predict_with_version,
             404, 413, 415, 422, 503, **_rows, **_predictions,
         ),
+        _route("GET", "/v1/predictions/{prediction_id}", predictions.show, 404, 422),
+    ),
+    "MLflow": (
+        _route("POST", "/invocations", invocations.invocations, *_scoring, **_scored),
+        _route("POST", _invoke, invocations.model_invocations, *_scoring, **_scored),
+        _route("GET", "/ping", invocations.ping),
+        _route("GET", "/health", invocations.ping),
+        _route("GET", "/version", invocations.version),
     ),
     "Open Inference Protocol": (
         _route("GET", "/v2", oip.server),
         _route("GET", "/v2/health/live", oip.live),
         _route("GET", "/v2/health/ready", oip.ready),
+        _route("GET", "/v2/models/stats", oip.all_stats),
         _route("GET", _v2, oip.model, 404, 503),
         _route("GET", _v2_version, oip.model_version, 404, 503),
         _route("GET", _v2 + "/ready", oip.model_ready, 404, 503),
         _route("GET", _v2_version + "/ready", oip.version_ready, 404, 503),
+        _route("GET", _v2 + "/config", oip.config, 404, 503),
+        _route("GET", _v2_version + "/config", oip.version_config, 404, 503),
+        _route("GET", _v2 + "/stats", oip.stats, 404, 503),
+        _route("GET", _v2_version + "/stats", oip.version_stats, 404, 503),
+        _route("POST", "/v2/repository/index", oip.index, 400, openapi_extra=oip.INDEX_BODY),
+        _route("POST", _repository + "/load", oip.load, 400, 404, 503, **_parameters),
+        _route("POST", _repository + "/unload", oip.unload, 400, 404, **_parameters),
         _route("POST", _v2 + "/infer", oip.infer, 400, 404, 413, 503, **_tensors, **_inference),
         _route(
             "POST", _v2_version + "/infer", oip.infer_with_version,
@@ -107,6 +145,10 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             responses={503: {"model": health.Readiness, "description": "Not ready, and why."}},
         ),
         _route("GET", "/v1/info", health.info),
+    ),
+    "Metrics": (
+        _route("GET", "/metrics", metrics.metrics, response_class=metrics.ExpositionResponse),
+        _route("GET", _model + "/stats", metrics.stats, 404, 503),
     ),
 }  # fmt: skip
 

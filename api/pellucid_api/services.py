@@ -9,8 +9,10 @@ from typing import Self
 from pellucid.datasets.store import DatasetStore
 from pellucid.db.session import Database
 from pellucid.jobs.queue import JobQueue
+from pellucid.monitoring.writer import LogWriter, Retention
 from pellucid.settings import Settings
 from pellucid.tracking.contract import Registry
+from pellucid_api.access import Note
 from pellucid_api.auth import KeyRing
 from pellucid_api.engine.answers import PredictionIds
 from pellucid_api.engine.cache import ModelCache
@@ -19,8 +21,11 @@ from pellucid_api.engine.served import Limits
 from pellucid_api.plane.dataplane import DataPlane
 from pellucid_api.plane.exchange import Codec, Reply
 from pellucid_api.plane.http import Front
+from pellucid_api.plane.invocations import InvocationsCodec
 from pellucid_api.plane.rows import RowsCodec
 from pellucid_api.plane.tensors import TensorsCodec
+from pellucid_api.plane.traces import Traces
+from pellucid_api.recorder import LogRecorder
 
 _COMPUTE_THREADS = 8
 
@@ -38,6 +43,8 @@ class Services:
     plane: DataPlane
     rows: RowsCodec
     tensors: TensorsCodec
+    invocations: InvocationsCodec
+    recorder: LogRecorder | None = None  # of the prediction log
     stopping: Event = field(default_factory=Event)  # set on SIGTERM: endless answers end
 
     @classmethod
@@ -50,6 +57,7 @@ class Services:
         database = Database(settings.resolved_database_url)
         # Of inference alone: requests that wait for the database or MLflow take none of them.
         executor = ThreadPoolExecutor(_COMPUTE_THREADS, thread_name_prefix="inference")
+        recorder = _recorder(settings)
         return cls(
             settings=settings,
             database=database,
@@ -61,12 +69,16 @@ class Services:
                 ModelCache(settings.home / "cache" / "models"),
                 device=settings.device,
                 poll_seconds=settings.alias_poll_seconds,
-                executor=executor,
-                limits=Limits(settings.max_batch_rows, settings.max_queue_seconds),
+                memory=settings.model_memory_bytes,
+                limits=Limits(
+                    settings.max_batch_rows, settings.max_queue_seconds, settings.max_run_seconds
+                ),
             ),
-            plane=DataPlane(executor, PredictionIds()),
+            plane=DataPlane(executor, PredictionIds(), recorder, traces=Traces.configured()),
             rows=RowsCodec(settings.max_rows),
-            tensors=TensorsCodec(settings.max_rows),
+            invocations=InvocationsCodec(settings.max_rows),
+            tensors=TensorsCodec(settings.max_rows, settings.max_body_bytes),
+            recorder=recorder,
         )
 
     @property
@@ -74,16 +86,47 @@ class Services:
         """Where uploads lie while they arrive: on the disk that they will stay on."""
         return self.settings.home / "tmp"
 
-    def front(self, ring: KeyRing) -> Front:
+    @property
+    def prediction_log(self) -> Path:
+        """Where predictions are recorded."""
+        return _prediction_log(self.settings)
+
+    def start(self) -> None:
+        """Follow the registry, and record predictions."""
+        self.pool.start()
+        if self.recorder is not None:
+            self.recorder.start()
+
+    def front(self, ring: KeyRing, note: Note | None = None) -> Front:
         """The data plane's front in the HTTP server."""
         codecs: dict[tuple[str, str], Codec[Reply]] = {
             ("v1", "predict"): self.rows,
+            ("v1", "invocations"): self.invocations,
             ("v2", "infer"): self.tensors,
         }
-        return Front(self.plane, self.pool, codecs, ring, self.settings.max_body_bytes)
+        return Front(self.plane, self.pool, codecs, ring, self.settings.max_body_bytes, note)
 
     def close(self) -> None:
-        """Stop following the registry and close the database."""
+        """Stop following the registry, seal the prediction log and close the database."""
         self.pool.stop()
         self.plane.executor.shutdown()
+        if self.recorder is not None:
+            self.recorder.close()
+        if self.plane.traces is not None:
+            self.plane.traces.close()
         self.database.close()
+
+
+def _prediction_log(settings: Settings) -> Path:
+    return settings.home / "predictions"
+
+
+def _recorder(settings: Settings) -> LogRecorder | None:
+    if not settings.prediction_log:
+        return None
+    retention = Retention(
+        settings.prediction_segment_seconds,
+        settings.prediction_segment_rows,
+        settings.prediction_days,
+    )
+    return LogRecorder(LogWriter(_prediction_log(settings), retention))

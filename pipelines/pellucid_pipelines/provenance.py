@@ -20,6 +20,7 @@ from pellucid_pipelines.loop import Fit, State
 from pellucid_pipelines.rows import Rows, Source
 from pellucid_pipelines.tensors import seed_of
 
+_ELSEWHERE = ("name", "serving")  # keys of a plan that change nothing in the network
 _STREAMED = 4096  # of rows that are streamed, as many stand for all
 _VARIABLES = ("MKL_", "KMP_", "ATEN_", "TORCH_", "CUBLAS_", "CUDA_", "NVIDIA_TF32")
 
@@ -131,7 +132,7 @@ def _asked(request: Request, spec: Plan) -> dict[str, str]:
         "data": request.data_version,
         "schema": digest(request.data_schema.model_dump(mode="json")),
         "plan.data": digest(data),
-        **{f"plan.{key}": str(value) for key, value in keys.items() if key != "name"},
+        **{f"plan.{key}": str(value) for key, value in keys.items() if key not in _ELSEWHERE},
     }
 
 

@@ -126,7 +126,7 @@ class Manifest(_Frozen):
     positive_class: int | str | None = None  # binary only
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
-    opset: int
+    opset: int  # 0: not known, of a model that was made elsewhere
     files: dict[str, str]  # file name -> SHA-256
     parity: Parity
     metrics: dict[str, float]
@@ -190,9 +190,9 @@ class Bundle:
     def seal(cls, root: Path, manifest: Manifest) -> Self:
         """Write the manifest, with the hash of every file that lies in the directory now."""
         files = {
-            file.name: sha256_of(file)
-            for file in sorted(root.iterdir())
-            if file.is_file() and file.name != MANIFEST
+            file.relative_to(root).as_posix(): sha256_of(file)
+            for file in sorted(root.rglob("*"))
+            if file.is_file() and file != root / MANIFEST
         }
         manifest = manifest.model_copy(update={"files": files})
         text = json.dumps(manifest.model_dump(mode="json"), indent=2)

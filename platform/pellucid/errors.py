@@ -7,6 +7,7 @@
     │   ├── InvalidRows           rows sent for prediction
     │   └── InvalidSettings       the process's own configuration
     ├── TooLarge                  over a limit that the message names
+    ├── UnsupportedType           a media type that is not read here
     ├── Unauthorized              no valid API key
     ├── NotFound                  no such data set, job, model or version
     ├── Conflict                  the state does not allow it
@@ -16,7 +17,9 @@
     ├── Unavailable               something we depend on does not answer; try again
     │   ├── TrackerUnavailable    MLflow
     │   ├── DatabaseUnavailable
-    │   └── ModelNotReady         the model exists but is not loaded
+    │   ├── ModelNotReady         the model exists but is not loaded
+    │   └── Overloaded            more is waiting than can be answered in time
+    ├── DeadlineExceeded          the request's own time was over before it was answered
     ├── DeviceUnavailable         asked for CUDA and did not get it
     └── TrainingFailed            training cannot go on, and trying again will not help
 

@@ -186,16 +186,133 @@ class ModelVersionDetail(Resource):
     job_id: str
 
 
+class Quantiles(Resource):
+    """Estimates from a histogram's buckets, in seconds."""
+
+    p50: float
+    p90: float
+    p99: float
+
+
+class VersionStatistics(Resource):
+    """What a version has done since this process first loaded it."""
+
+    version: int
+    loaded: bool = Field(description="Whether it is in memory now.")
+    since: datetime
+    requests: int
+    succeeded: int
+    errors: dict[str, int] = Field(
+        description="invalid: does not fit the model; failed: the model raised; refused: the queue "
+        "was full; expired, dropped: the time was over, or the client gone, before its turn."
+    )
+    rows: int = Field(description="Answered.")
+    runs: int = Field(description="Of the model, one batch each.")
+    rows_per_run: float | None = Field(description="The mean batch.")
+    latency: Quantiles | None = Field(description="From arrival to answer.")
+    queue: Quantiles | None = Field(description="From arrival to run.")
+    compute: Quantiles | None = Field(description="Of a run.")
+
+
+class ModelStatistics(Resource):
+    """What a model's versions have done in this process."""
+
+    model: str
+    versions: list[VersionStatistics]
+
+
+class Contender(Resource):
+    """A version that competes with the champion, and its share of the requests."""
+
+    version: int
+    share: float = Field(description="From 0 to 1: answered by a challenger, seen by a shadow.")
+
+
+class Traffic(Resource):
+    """Who answers the requests that name no version of a model, and who sees copies of them."""
+
+    model: str
+    champion: int | None
+    challenger: Contender | None = None
+    shadow: Contender | None = None
+    failures: dict[str, str] = Field(
+        default_factory=dict, description="Why a role's version is not loaded here, by role."
+    )
+
+
+class Side(Resource):
+    """What one of two versions has done since they were first compared."""
+
+    version: int
+    requests: int
+    errors: int = Field(
+        description="Requests that it could not answer. Of a challenger: those that the champion "
+        "answered instead."
+    )
+    latency: Quantiles | None = Field(
+        description="From arrival to answer. Of a shadow: to decode, wait and run."
+    )
+
+
+class Agreement(Resource):
+    """How alike two versions are on the same rows."""
+
+    rows: int
+    equal_labels: float | None = Field(description="Share of rows; null without labels.")
+    mean_difference: float | None = Field(
+        description="Mean absolute difference of the numbers; probabilities matched by class."
+    )
+    largest_difference: float | None
+    incomparable: int = Field(description="Rows whose outputs have nothing in common.")
+
+
+class Significance(Resource):
+    """A test of a difference: contender minus champion, with 95 % limits."""
+
+    of: str = Field(description="What is compared.")
+    test: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    significant: bool = Field(description="At the level 0.05.")
+
+
+class Comparison(Resource):
+    """A champion against one contender, as this process has seen them."""
+
+    role: str = Field(description="challenger or shadow.")
+    share: float
+    since: datetime
+    champion: Side
+    contender: Side
+    copied: int = Field(description="Requests run by both.")
+    dropped: int = Field(description="Copies given up, since requests were waiting.")
+    agreement: Agreement
+    tests: list[Significance]
+
+
+class Comparisons(Resource):
+    """Who competes with a model's champion, and what that has shown so far."""
+
+    model: str
+    champion: int
+    comparisons: list[Comparison]
+    labels: str = Field(description="What is known of the true outcomes.")
+
+
 class Prediction(Resource):
     """One row's answer. Classification has a label and probabilities, regression a value.
 
-    A forecast of several steps has a list of values.
+    A forecast of several steps has a list of values. A model that was made elsewhere has its
+    outputs, by name, as nested lists.
     """
 
     id: str
     label: int | str | None = None
     probabilities: dict[str, float] | None = None
     value: float | list[float] | None = None
+    outputs: dict[str, Any] | None = None
 
 
 class Predictions(Resource):
@@ -204,3 +321,24 @@ class Predictions(Resource):
     model: str
     version: int
     predictions: list[Prediction]
+
+
+class LoggedPrediction(Resource):
+    """A prediction as it was recorded, and where its version came from.
+
+    Missing values are null; redacted columns are not there. An image, or another array, is an
+    object of datatype, shape and data: its bytes, little-endian and row-major, in base64.
+    """
+
+    id: str
+    time: datetime = Field(description="When its request came.")
+    model: str
+    version: int
+    latency_ms: float = Field(description="From the request's arrival to its answer.")
+    inputs: dict[str, Any] = Field(description="By raw column.")
+    outputs: dict[str, Any]
+    run_id: str | None = Field(default=None, description="The version's MLflow run.")
+    job_id: str | None = Field(default=None, description="The job that trained the version.")
+    data_version: str | None = Field(
+        default=None, description="SHA-256 of the data set that it was trained on."
+    )

@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     ] = ""
     host: Annotated[str, Field(description="Address the API binds to.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port of the API.")] = 8000
+    grpc_port: Annotated[
+        int,
+        Field(ge=0, le=65535, description="Port of the API over gRPC, usually 8001. 0: no gRPC."),
+    ] = 0
     url: Annotated[
         str, Field(description="Where the CLI and client find the API. Empty: host and port.")
     ] = ""
@@ -52,6 +56,9 @@ class Settings(BaseSettings):
         Literal["auto", "cpu", "cuda"],
         Field(description="Serving device. `cuda` fails loudly where CUDA is missing."),
     ] = "auto"
+    default_model: Annotated[
+        str, Field(description="The model that /invocations means. Empty: the only champion.")
+    ] = ""
     max_upload_bytes: Annotated[
         int, Field(gt=0, description="Largest data set upload, in bytes.")
     ] = 64 * 2**30
@@ -68,6 +75,16 @@ class Settings(BaseSettings):
         float,
         Field(gt=0, description="A prediction that would wait longer for its turn is refused."),
     ] = 1.0
+    max_run_seconds: Annotated[
+        float, Field(gt=0, description="A run of a model that takes longer is stopped.")
+    ] = 60.0
+    model_memory_bytes: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Memory for models, in bytes. 0: half of what this process may use.",
+        ),
+    ] = 0
     max_cell_bytes: Annotated[
         int, Field(gt=0, description="Largest text or list in a cell of a data set, in bytes.")
     ] = 2**20
@@ -87,9 +104,27 @@ class Settings(BaseSettings):
     alias_poll_seconds: Annotated[
         float, Field(gt=0, description="How often the API asks the registry for moved aliases.")
     ] = 2.0
+    prediction_log: Annotated[
+        bool, Field(description="Record every answered prediction under `home`.")
+    ] = True
+    prediction_segment_seconds: Annotated[
+        float,
+        Field(gt=0, description="Recorded predictions become a Parquet file at least this often."),
+    ] = 300.0
+    prediction_segment_rows: Annotated[
+        int, Field(gt=0, description="Most predictions in such a file, about.")
+    ] = 1_000_000
+    prediction_days: Annotated[
+        int, Field(ge=0, description="Recorded predictions are kept this long. 0: for ever.")
+    ] = 90
+    request_timeout: Annotated[
+        float,
+        Field(gt=0, description="Seconds for a request to arrive; a body may take 1 s per KiB."),
+    ] = 60.0
     log_format: Annotated[
         Literal["text", "json"], Field(description="Log lines for people or for machines.")
     ] = "text"
+    access_log: Annotated[bool, Field(description="Log a line for every request.")] = True
 
     @field_validator("api_keys", mode="before")
     @classmethod

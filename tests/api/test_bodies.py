@@ -70,7 +70,7 @@ def test_a_body_within_the_limit_passes(small):
 
 
 @pytest.mark.parametrize("path", [PREDICT, INFER, "/v1/jobs"])
-@pytest.mark.parametrize("kind", ["text/csv", "multipart/form-data; boundary=x", "image/png"])
+@pytest.mark.parametrize("kind", ["text/html", "multipart/form-data; boundary=x", "image/png"])
 def test_a_wrong_content_type_is_refused(small, path, kind):
     response = small.post(path, content=b"[]", headers={"Content-Type": kind})
     assert response.status_code == 415
@@ -94,18 +94,26 @@ def test_what_curl_sends_is_json(small, kind):
     [
         (b"", "The body is empty."),
         (b"  \n", "The body is empty."),
-        (b'[{"age": ', "line 1 column"),
-        (b'[{"age": NaN}]', "null stands for a missing value"),
-        (b"[1e5", "line 1 column"),
-        (b'["\xff"]', "not JSON"),
+        (b'{"inputs": [{"name": ', "is not JSON"),
+        (b'{"inputs": [{"name": NaN}]}', "null stands for a missing value"),
+        (b'{"\xff": 1}', "not JSON"),
         (b"[" * 100_00, "larger than"),
-        (b"[" * 900, "recursion limit"),
     ],
 )
 def test_what_is_no_json_is_refused(small, path, body, said):
     response = small.post(path, content=body, headers={"Content-Type": "application/json"})
     expected = 413 if said == "larger than" else 400 if path == INFER else 422
     assert response.status_code == expected
+    assert said in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "start", "status", "said"),
+    [(PREDICT, b"", 422, "recursion limit"), (INFER, b'{"inputs": ', 400, "Expected `object`")],
+)
+def test_what_is_nested_too_deeply_is_refused(small, path, start, status, said):
+    response = small.post(path, content=start + b"[" * 900)
+    assert response.status_code == status
     assert said in response.text
 
 

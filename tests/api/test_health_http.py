@@ -29,6 +29,7 @@ def test_ready_says_what_is_served_and_where(credit):
         ],
         "database": "ok",
         "registry": "ok",
+        "prediction_log": "ok",
     }  # fmt: skip
 
 

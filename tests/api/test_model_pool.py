@@ -6,7 +6,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,14 +24,14 @@ from support.serving import parity_feed, probabilities
 def make_pool(registry, tmp_path):
     pools = []
 
-    def make(device="cpu"):
+    def make(device="cpu", memory=0):
         cache = ModelCache(tmp_path / "cache")
         pool = ModelPool(
             registry,
             cache,
             device=device,
             poll_seconds=0.02,
-            executor=executor,
+            memory=memory,
             limits=Limits(batch_rows=1024, queue_seconds=1),
         )
         pools.append(pool)
@@ -40,8 +39,7 @@ def make_pool(registry, tmp_path):
         assert pool.settled.wait(10)
         return pool
 
-    with ThreadPoolExecutor(2) as executor:
-        yield make
+    yield make
     for pool in pools:
         pool.stop()
 
@@ -194,16 +192,70 @@ def test_a_name_cannot_leave_the_cache(make_pool, name):
         make_pool().version(name, 1)
 
 
-def test_other_versions_are_loaded_on_demand_and_the_least_recent_is_dropped(make_pool, register):
-    for _ in range(pool_module.ON_DEMAND + 2):
+@pytest.fixture
+def of_one_size(monkeypatch):
+    """Every version takes 10 bytes."""
+    monkeypatch.setattr(pool_module, "size_on_disk", lambda bundle: 8)
+    monkeypatch.setattr(pool_module, "size_in_memory", lambda files, growth: 10)
+
+
+def test_other_versions_are_loaded_on_demand_and_the_least_recent_makes_room(
+    make_pool, register, of_one_size
+):
+    for _ in range(6):
         register()
-    pool = make_pool()
-    champion = pool_module.ON_DEMAND + 2
-    for version in range(1, pool_module.ON_DEMAND + 1):
+    pool = make_pool(memory=59)  # 5 of 6
+    for version in (1, 2, 3, 4, 1):
         assert pool.version("credit", version).version == version
-    pool.version("credit", 1)
-    pool.version("credit", pool_module.ON_DEMAND + 1)
-    assert pool.loaded("credit") == [1, *range(3, champion + 1)]
+    assert pool.shelf.size == 50
+    pool.version("credit", 5)
+    assert pool.loaded("credit") == [1, 3, 4, 5, 6]
+    assert pool.shelf.evictions == 1
+
+
+def test_what_does_not_fit_says_so_and_evicts_nothing(make_pool, register, of_one_size):
+    for name in ("credit", "churn"):
+        register(name)
+        register(name)
+    pool = make_pool(memory=25)  # the champions, not one more
+    with pytest.raises(ModelNotReady, match=r"needs 0\.0 MiB of memory") as raised:
+        pool.version("credit", 1)
+    assert "PELLUCID_MODEL_MEMORY_BYTES" in raised.value.remedy
+    assert (pool.loaded("credit"), pool.loaded("churn")) == ([2], [2])
+    assert pool.shelf.evictions == 0
+
+
+def test_a_champion_takes_the_room_of_the_one_that_it_replaces(make_pool, register, of_one_size):
+    register()
+    pool = make_pool(memory=10)
+    assert register() == 2
+    until(lambda: pool.champion("credit").version == 2)
+    until(lambda: pool.loaded("credit") == [2])
+    assert not pool.failures
+
+
+def test_a_champion_without_room_is_told_and_others_serve_on(make_pool, register, of_one_size):
+    register()
+    pool = make_pool(memory=15)
+    register("other")
+    until(lambda: "other" in pool.failures)
+    assert "PELLUCID_MODEL_MEMORY_BYTES" in pool.failures["other"].reason
+    assert pool.champion("credit").version == 1
+
+
+def test_a_version_that_is_let_go_is_freed_at_once(make_pool, register):
+    register(alias=None)
+    register()
+    pool = make_pool()
+    alive = weakref.ref(pool.version("credit", 1))
+    gc.disable()
+    try:
+        assert pool.shelf.drop("credit", 1)
+        assert alive() is None
+    finally:
+        gc.enable()
+    assert not pool.shelf.drop("credit", 1)
+    assert not pool.shelf.drop("credit", 2)  # the champion is held
 
 
 def test_an_unknown_version_is_not_found(make_pool, register):

@@ -1,6 +1,10 @@
 """The Open Inference Protocol over HTTP: the same answers, and every refusal in its form."""
 
+import gzip
+import json
 import math
+import time
+import zlib
 
 import numpy as np
 import pytest
@@ -35,7 +39,14 @@ def infer(client, inputs=None, **rest):
 
 
 def test_the_server_and_the_model_describe_themselves(credit):
-    assert credit.get("/v2").json()["extensions"] == []
+    assert credit.get("/v2").json()["extensions"] == [
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+        "model_repository",
+        "schedule_policy",
+        "statistics",
+    ]
     assert credit.get("/v2/health/live").json() == {"live": True}
     assert credit.get("/v2/health/ready").json() == {"ready": True}
     for path in ("/v2/models/credit", "/v2/models/credit/versions/1"):
@@ -138,11 +149,11 @@ def test_null_is_missing(credit):
         (tensors(age={"shape": [1], "data": [1]}), "differ in their number of rows"),
         (tensors(age={"shape": [2, 2], "data": [1, 2, 3, 4]}), "its shape is [2, 2]"),
         (tensors(age={"shape": []}), "its shape is []"),
-        (tensors(age={"shape": [-1]}), "its shape is [-1]"),
+        (tensors(age={"shape": [-1]}), "shape"),
         (tensors(age={"shape": [0], "data": []}), "its shape is [0]"),
         (tensors(age={"data": None}), "it has no data"),
-        (tensors(age={"data": 41}), "inputs.0.data"),
-        (tensors(age={"parameters": {"binary_data_size": 16}}), "binary tensor data extension"),
+        (tensors(age={"data": 41}), "its data are no list"),
+        (tensors(age={"parameters": {"binary_data_size": 16}}), "both in JSON and as binary data"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(credit, inputs, said):
@@ -160,10 +171,21 @@ def test_inputs_that_do_not_fit_are_refused(credit, inputs, said):
         ({"inputs": [], "ouputs": []}, "ouputs"),
         ({"inputs": tensors(), "outputs": [{"name": "zzz"}]}, "no such output"),
         ({"inputs": tensors(), "outputs": [{"name": "label"}] * 2}, "asked for twice"),
-        ({"inputs": tensors(), "parameters": {"binary_data_output": True}}, "binary"),
+        ({"inputs": tensors(), "parameters": {"binary_data_output": "yes"}}, "true or false"),
+        ({"inputs": tensors(), "parameters": {"timeout": -1}}, "'timeout' is -1"),
+        ({"inputs": tensors(), "parameters": {"timeout": 1.5}}, "a whole number"),
+        ({"inputs": tensors(), "parameters": {"priority": True}}, "'priority' is true"),
+        ({"inputs": tensors(), "parameters": [1]}, "parameters"),
         (
-            {"inputs": tensors(), "outputs": [{"name": "label", "parameters": {"binary_data": 1}}]},
-            "binary",
+            {"inputs": tensors(), "outputs": [{"name": "label", "parameters": {"binary_data": 2}}]},
+            "'binary_data' is 2",
+        ),
+        (
+            {
+                "inputs": tensors(),
+                "outputs": [{"name": "label", "parameters": {"classification": 1}}],
+            },
+            "has no classification",
         ),
     ],
 )
@@ -173,13 +195,146 @@ def test_messages_that_do_not_fit_are_refused(credit, body, said):
     assert said in response.json()["error"]
 
 
-def test_a_binary_body_is_refused_by_name(credit):
-    headers = {
-        "Inference-Header-Content-Length": "10", "Content-Type": "application/octet-stream",
-    }  # fmt: skip
-    response = credit.post(INFER, content=b"0123456789\0\0", headers=headers)
+def test_parameters_that_nobody_knows_are_ignored(credit):
+    given = tensors(age={"parameters": {"units": "years"}})
+    response = infer(credit, given, parameters={"who": "me", "n": 1.5, "yes": True, "no": None})
+    assert response.json()["outputs"] == infer(credit).json()["outputs"]
+
+
+@pytest.mark.parametrize("parameters", [{"timeout": 0, "priority": 0}, {"timeout": 10**9}])
+def test_a_request_in_time_is_answered(credit, parameters):
+    assert infer(credit, parameters=parameters).status_code == 200
+    headers = {"X-Request-Timeout-Ms": "60000.5"}
+    body = {"inputs": tensors(), "parameters": parameters}
+    assert credit.post(INFER, json=body, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("given", ["0", "-5", "soon", "nan", "inf", "1e999"])
+def test_a_time_that_is_none_is_refused(credit, given):
+    headers = {"X-Request-Timeout-Ms": given}
+    response = credit.post(INFER, json={"inputs": tensors()}, headers=headers)
     assert response.status_code == 400
-    assert "binary_data=False" in response.json()["error"]
+    assert "X-Request-Timeout-Ms" in response.json()["error"]
+
+
+def test_a_time_that_is_over_is_told(credit):
+    response = infer(credit, parameters={"timeout": 1})
+    assert response.status_code == 504
+    assert "time was over" in response.json()["error"]
+    headers = {"X-Request-Timeout-Ms": "0.001"}
+    body = {"inputs": tensors(), "parameters": {"timeout": 10**9}}  # the shorter of the two holds
+    assert credit.post(INFER, json=body, headers=headers).status_code == 504
+
+
+def test_classification(credit):
+    outputs = [{"name": "probabilities", "parameters": {"classification": 2}}]
+    (found,) = infer(credit, outputs=outputs).json()["outputs"]
+    assert (found["datatype"], found["shape"]) == ("BYTES", [2, 2])
+    bad, good = probabilities(held_feed(ROWS), 0.03)[0]
+    first, second = found["data"][:2]
+    assert first.endswith(":1:good")
+    assert second.endswith(":0:bad")
+    assert float(first.split(":")[0]) == pytest.approx(good, abs=2e-6)
+    assert float(second.split(":")[0]) == pytest.approx(bad, abs=2e-6)
+    assert found["data"][2].endswith(":0:bad")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_body(credit, encoding):
+    body = json.dumps({"inputs": tensors()}).encode()
+    packed = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    response = credit.post(INFER, content=packed, headers=headers)
+    assert response.json()["outputs"] == infer(credit).json()["outputs"]
+    for damaged in (packed[:-5], packed + b"0", body):
+        assert credit.post(INFER, content=damaged, headers=headers).status_code == 400
+    bomb = gzip.compress(bytes(10**8)) if encoding == "gzip" else zlib.compress(bytes(10**8))
+    assert credit.post(INFER, content=bomb, headers=headers).status_code == 413
+
+
+def test_an_encoding_that_nobody_knows(credit):
+    headers = {"Content-Type": "application/json", "Content-Encoding": "br"}
+    assert credit.post(INFER, content=b"0", headers=headers).status_code == 415
+
+
+def test_the_configuration_is_true(credit):
+    for path in ("/v2/models/credit", "/v2/models/credit/versions/1"):
+        found = credit.get(f"{path}/config").json()
+        assert (found["backend"], found["max_batch_size"]) == ("onnxruntime", 100_000)
+        assert found["input"][0] == {"name": "age", "data_type": "TYPE_FP64", "dims": []}
+        assert found["output"][1]["dims"] == [2]
+        assert found["instance_group"][0]["kind"] == "KIND_CPU"
+
+
+def test_statistics_count_what_was_answered(serve, register):
+    register()
+    client = serve()
+    (before,) = client.get("/v2/models/stats").json()["model_stats"]
+    assert (before["inference_count"], before["last_inference"]) == (0, 0)
+    assert infer(client).status_code == 200
+    assert infer(client, []).status_code == 400
+    for path in ("/v2/models", "/v2/models/credit", "/v2/models/credit/versions/1"):
+        (found,) = client.get(f"{path}/stats").json()["model_stats"]
+        assert (found["name"], found["version"]) == ("credit", "1")
+        assert (found["inference_count"], found["execution_count"]) == (2, 1)
+        assert found["inference_stats"]["success"]["count"] == 1
+        assert found["inference_stats"]["success"]["ns"] > 0
+        assert found["inference_stats"]["fail"]["count"] == 1
+        assert time.time() - 60 < found["last_inference"] / 1000 <= time.time()
+
+
+def test_a_model_is_unloaded_until_it_is_loaded(serve, register):
+    register()
+    register(bias=0.5, alias=None)
+    client = serve()
+    assert client.get("/v2/models/credit/versions/2/ready").json()["ready"]
+    listed = client.post("/v2/repository/index").json()
+    assert [(each["version"], each["state"]) for each in listed] == [("1", "READY"), ("2", "READY")]
+    assert client.post("/v2/repository/models/credit/unload").status_code == 200
+    for path in (
+        "/v2/models/credit",
+        "/v2/models/credit/versions/1",
+        "/v2/models/credit/versions/2",
+    ):
+        response = client.post(f"{path}/infer", json={"inputs": tensors()})
+        assert response.status_code == 503
+        assert "was unloaded" in response.json()["error"]
+    assert not client.get("/v2/models/credit/ready").json()["ready"]
+    client.services.pool.refresh()  # the alias does not bring it back
+    (entry,) = client.post("/v2/repository/index", json={}).json()
+    assert (entry["state"], entry["reason"]) == ("UNAVAILABLE", "It was unloaded.")
+    assert client.post("/v2/repository/index", json={"ready": True}).json() == []
+    assert client.post("/v2/repository/models/credit/load", json={}).status_code == 200
+    assert infer(client).status_code == 200
+
+
+def test_a_load_follows_an_alias_at_once(serve, register, registry):
+    register()
+    client = serve(alias_poll_seconds=600)
+    version = register(bias=0.5)
+    assert infer(client).json()["model_version"] == "1"
+    assert client.post("/v2/repository/models/credit/load").status_code == 200
+    assert infer(client).json()["model_version"] == str(version)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("models/credit/load", {"parameters": {"config": "{}"}}, 400),
+        ("models/credit/load", {"parameters": {"file:1/model.onnx": "AAAA"}}, 400),
+        ("models/credit/load", {"parameters": 3}, 400),
+        ("models/credit/load", [], 400),
+        ("models/nobody/load", {}, 404),
+        ("models/nobody/unload", {}, 404),
+        ("models/credit/unload", {"parameters": {"force": True}}, 400),
+        ("index", {"ready": "yes"}, 400),
+    ],
+)
+def test_what_the_repository_cannot_do_is_refused(credit, path, body, status):
+    response = credit.post(f"/v2/repository/{path}", json=body)
+    assert response.status_code == status
+    assert response.json().keys() == {"error"}
+    assert infer(credit).status_code == 200
 
 
 @pytest.mark.parametrize(

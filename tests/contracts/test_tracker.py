@@ -9,17 +9,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pellucid.bundle import Bundle
+from pellucid.bundle import MANIFEST, Bundle
 from pellucid.errors import NotFound
 from pellucid.jobs.workspace import Metric
 from pellucid.settings import Settings
 from pellucid.tracking.contract import DatasetInput, Registry, Tracker
 from pellucid.tracking.memory import MemoryTracker
 from pellucid.tracking.mlflow import connect
+from support import foreign
 from support.bundles import make_bundle
 
 _numbers = itertools.count(1)
@@ -231,6 +233,18 @@ def test_what_is_downloaded_is_the_bundle(
     assert [path.name for path in target.parent.iterdir()] == ["1"]
 
 
+def test_an_onnx_file_is_a_version(backend: Backend, job: str, model: str, tmp_path: Path) -> None:
+    run_id = backend.tracker.open_run(job, "run", {})
+    file = foreign.write(foreign.dense(), tmp_path / "made", "elsewhere.onnx")
+    made = backend.registry.register_onnx(run_id, model, file, {"owner": "risk"})
+    assert made == backend.registry.register_onnx(run_id, model, file, {"owner": "risk"})
+    assert (made.version, made.run_id, made.tags) == (1, run_id, {"owner": "risk"})
+    backend.registry.download(model, 1, tmp_path / "to")
+    (found,) = (tmp_path / "to").glob("*.onnx")
+    assert onnx.load(found).graph == foreign.dense().graph
+    assert not (tmp_path / "to" / MANIFEST).exists()
+
+
 def test_aliases_and_tags(backend: Backend, job: str, model: str, tmp_path: Path) -> None:
     registry = backend.registry
     bundle = make_bundle(tmp_path / "bundle", name=model)
@@ -250,9 +264,11 @@ def test_aliases_and_tags(backend: Backend, job: str, model: str, tmp_path: Path
     assert registry.version(model, 2).aliases == ("champion",)
     assert registry.version(model, 2).tags == {"reason": "better", "decision": "champion"}
     assert [v.aliases for v in registry.versions(model)] == [("champion",), ("challenger",)]
-    registry.delete_alias(model, "challenger")
-    registry.delete_alias(model, "challenger")
+    for _ in range(2):
+        registry.delete_alias(model, "challenger")
+        registry.delete_model_tag(model, "owner")
     assert registry.model(model).aliases == {"champion": 2}
+    assert registry.model(model).tags == {}
 
 
 @pytest.mark.parametrize(
@@ -268,6 +284,7 @@ def test_aliases_and_tags(backend: Backend, job: str, model: str, tmp_path: Path
         lambda r, name, to: r.set_alias("nobody", "champion", 1),
         lambda r, name, to: r.delete_alias("nobody", "champion"),
         lambda r, name, to: r.set_model_tag("nobody", "a", "b"),
+        lambda r, name, to: r.delete_model_tag("nobody", "a"),
         lambda r, name, to: r.set_version_tags(name, 7, {"a": "b"}),
         lambda r, name, to: r.download(name, 7, to),
         lambda r, name, to: r.download("../up", 1, to),

@@ -113,8 +113,13 @@ def test_every_command_has_help(run: Run) -> None:
             ("jobs", name)
             for name in ("list", "show", "trials", "cancel", "retry", "logs", "follow")
         ),
-        *(("models", name) for name in ("list", "show", "card", "promote", "rollback")),
+        *(
+            ("models", name)
+            for name in ("list", "show", "card", "stats", "promote", "rollback", "import")
+        ),
+        *(("traffic", name) for name in ("show", "set", "abort", "compare")),
         *(("db", name) for name in ("upgrade", "current")),
+        ("predictions", "show"),
         *((name,) for name in ("train", "predict", "up", "api", "worker", "demo", "settings")),
     ):
         outcome = run(*command, "--help")
@@ -590,3 +595,18 @@ def test_following_a_search_tells_of_its_trials(run: Run, answers: Answers) -> N
     assert "trial 0 queued: optimizer.lr = 0.1" in said
     assert "trial 0 succeeded: 0.25" in said
     assert "1/2 trials  best loss 0.25 (trial 0)  1 running" in said
+
+
+def test_stats_are_a_line_for_each_version(answers: Answers, run: Run) -> None:
+    times = {"p50": 0.0001, "p90": 0.0025, "p99": 0.1}
+    version = {
+        "version": 3, "loaded": True, "since": NOW, "requests": 7, "succeeded": 5,
+        "errors": {"invalid": 2}, "rows": 40, "runs": 4, "rows_per_run": 10.0,
+        "latency": times, "queue": None, "compute": times,
+    }  # fmt: skip
+    fresh = version | {"version": 4, "requests": 0, "latency": None, "compute": None}
+    answers["GET", "/v1/models/credit/stats"] = {"model": "credit", "versions": [version, fresh]}
+    found = run("models", "stats", "credit")
+    assert found.code == 0
+    assert "0.1 / 2.5 / 100" in found.out
+    assert json.loads(run("models", "stats", "credit", "--json").out)["versions"][0]["rows"] == 40

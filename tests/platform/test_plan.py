@@ -205,3 +205,13 @@ def test_gates_name_scores_of_the_task(gates: dict[str, object], path: str) -> N
         resolve(plan(gates=gates), SCHEMA)
     assert caught.value.where == {"path": path}
     assert "roc_auc" in caught.value.remedy
+
+
+def test_only_columns_that_are_there_can_be_redacted() -> None:
+    kept, _ = resolve(plan(serving={"log": {"redact": ["person"]}}), SCHEMA)
+    assert kept.serving.log.redact == ("person",)
+    with pytest.raises(InvalidPlan, match="no column 'name'") as caught:
+        resolve(plan(serving={"log": {"redact": ["person", "name"]}}), SCHEMA)
+    assert caught.value.where == {"path": "serving.log.redact"}
+    with pytest.raises(InvalidPlan, match="less than or equal to 1"):
+        plan(serving={"log": {"sample": 1.5}})

@@ -128,8 +128,8 @@ class Project:
             self._stop(self.services[name], self.processes[name])
 
     def url(self, name: str) -> str:
-        """Where a service's only published port answers."""
-        (port,) = self.services[name].ports.values()
+        """Where a service's first published port answers."""
+        port = next(iter(self.services[name].ports.values()))
         return f"http://127.0.0.1:{port}"
 
     def is_healthy(self, service: LocalService) -> bool:
@@ -247,7 +247,7 @@ class Project:
 
 def _container_ports(service: Mapping[str, Any]) -> list[int]:
     published = [str(port).rsplit(":", 1)[-1] for port in service.get("ports", [])]
-    return [int(port) for port in {*published, *service.get("expose", [])}]
+    return [int(port) for port in dict.fromkeys([*published, *service.get("expose", [])])]
 
 
 def _seconds(text: str) -> float:

@@ -201,10 +201,10 @@ class ServiceClient(httpx.Client):
 
 
 @contextmanager
-def serving(settings: Settings, registry: MemoryTracker) -> Iterator[ServiceClient]:
-    """A service, its first models loaded, until the end of the block."""
+def serving(settings: Settings, registry: MemoryTracker, **options: Any) -> Iterator[ServiceClient]:
+    """A service, its first models loaded, until the end of the block; options are uvicorn's."""
     app = create_app(settings, lambda s: build_services(s, registry))
-    config = configured(app, settings, port=0, timeout_graceful_shutdown=5)
+    config = configured(app, settings, **{"port": 0, "timeout_graceful_shutdown": 5} | options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="service")
     thread.start()

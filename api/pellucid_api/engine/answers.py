@@ -18,9 +18,15 @@ def answers(
     Args:
         manifest: names the classes in the order of the probabilities.
         outputs: label (rows,) and probabilities (rows, classes), or value, (rows,) or (rows,
-            steps ahead).
+            steps ahead). Of a model that was made elsewhere: any, (rows, ...).
         ids: one per row.
     """
+    if manifest.task == "other":
+        lists = zip(*(each.tolist() for each in outputs.values()), strict=True)
+        return [
+            {"id": identity, "outputs": dict(zip(outputs, row, strict=True))}
+            for identity, row in zip(ids, lists, strict=True)
+        ]
     if manifest.task == "regression":
         return [
             {"id": identity, "value": value}
@@ -50,9 +56,10 @@ class PredictionIds:
         """The number of the first of the next `count` ids; the others follow, one by one."""
         with self._lock:
             now = time.time_ns() // 1_000_000
-            # The counter's highest bit starts as 0: room for 2**73 ids within the millisecond.
-            fresh = now << 74 | int.from_bytes(os.urandom(10)) >> 7
-            first = max(fresh, self._last + 1)
+            first = self._last + 1
+            if now > first >> 74:
+                # The counter's highest bit starts as 0: room for 2**73 ids within the millisecond.
+                first = now << 74 | int.from_bytes(os.urandom(10)) >> 7
             self._last = first + count - 1
         return first
 

@@ -10,6 +10,7 @@ longer; any other is made in a thread.
 import asyncio
 import heapq
 import itertools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -21,12 +22,17 @@ import numpy as np
 from pellucid.errors import DeadlineExceeded, InvalidRows, Overloaded, PellucidError
 from pellucid_api.engine.cost import Cost
 from pellucid_api.engine.feeds import Feed, join
+from pellucid_api.engine.guard import Watch
 from pellucid_api.engine.values import Values
 
 if TYPE_CHECKING:
     from pellucid_api.engine.statistics import Statistics
 
 _ON_LOOP = 1e-3  # seconds; a longer run is made in a thread
+_LONGEST_ON_LOOP = 0.1  # seconds; then it is stopped there, and made in a thread after all
+_NEVER = float("inf")
+
+logger = logging.getLogger(__name__)
 
 Run = Callable[[Feed], list[Values]]
 Outcome = list[Values] | PellucidError  # one array (rows, ...) per output
@@ -41,7 +47,7 @@ class Work:
 
     feed: Feed
     done: Callable[["Work"], None]
-    deadline: float = float("inf")
+    deadline: float = _NEVER
     priority: int = 0  # lower runs first
     received: float = field(default_factory=time.perf_counter)
     started: float = 0.0
@@ -51,6 +57,7 @@ class Work:
     error: PellucidError | None = None
     parts: list[list[Values]] = field(default_factory=list)
     taken: int = 0  # rows that have been put into a batch
+    timer: asyncio.TimerHandle | None = None  # answers at the deadline, whatever hangs
 
 
 Slice = tuple[Work, Feed]
@@ -65,6 +72,8 @@ class Batcher:
         statistics: of the model, kept up to date.
         max_rows: of one run. A request of more is run in pieces, in turn with the others.
         max_wait: seconds; a request is refused if those before it will take longer.
+        max_run: seconds; a run that takes longer is stopped.
+        watch: stops runs; None lets them take as long as they may.
     """
 
     def __init__(
@@ -75,16 +84,21 @@ class Batcher:
         *,
         max_rows: int,
         max_wait: float,
+        max_run: float = _NEVER,
+        watch: Watch | None = None,
     ) -> None:
         self._run = run
         self._executor = executor
         self._statistics = statistics
         self._max_rows = max_rows
         self._max_wait = max_wait
+        self._max_run = max_run
+        self._watch = watch
         self.cost = Cost()
         self.waiting = 0  # rows
         self._queue: list[tuple[int, int, Work]] = []
         self._count = itertools.count()
+        self._due = _NEVER  # when the run in the thread is expected to end, if there is one
         self._busy = False  # a run is under way, or the next turn of the loop will make one
 
     def submit(self, work: Work) -> None:
@@ -93,7 +107,8 @@ class Batcher:
         Raises:
             Overloaded: the rows that wait already would make it wait too long.
         """
-        if self.waiting and self.cost.of_queue(self.waiting) > self._max_wait:
+        overdue = max(0.0, work.received - self._due)  # a run that hangs makes all others wait
+        if self.cost.of_queue(self.waiting) + overdue > self._max_wait:
             self._statistics.refused += 1
             raise Overloaded(
                 f"{self.waiting:,} rows are waiting, more than can be answered within "
@@ -102,9 +117,13 @@ class Batcher:
             )
         self.waiting += work.feed.rows
         heapq.heappush(self._queue, (work.priority, next(self._count), work))
+        loop = asyncio.get_running_loop()
+        if work.deadline < _NEVER:
+            left = work.deadline - time.perf_counter()
+            work.timer = loop.call_later(left, self._expire, work)
         if not self._busy:
             self._busy = True
-            asyncio.get_running_loop().call_soon(self._next)
+            loop.call_soon(self._next)
 
     def _next(self) -> None:
         batch = self._take()
@@ -113,14 +132,22 @@ class Batcher:
             return
         loop = asyncio.get_running_loop()
         rows = sum(feed.rows for _, feed in batch)
-        if self.cost.of_run(rows) <= _ON_LOOP:
-            self._finish(batch, self._execute(batch))
-            loop.call_soon(self._next)
-            return
-        running = loop.run_in_executor(self._executor, self._execute, batch)
+        seconds = self.cost.of_run(rows)
+        if seconds <= _ON_LOOP:
+            try:
+                outcomes = self._execute(batch, _LONGEST_ON_LOOP)
+            except _TookLong:
+                pass  # which the cost has learnt; the same run is made in the thread
+            else:
+                self._finish(batch, outcomes)
+                loop.call_soon(self._next)
+                return
+        self._due = time.perf_counter() + seconds
+        running = loop.run_in_executor(self._executor, self._execute, batch, self._max_run)
         running.add_done_callback(lambda done: self._ran(batch, done.result()))
 
     def _ran(self, batch: Sequence[Slice], outcomes: Sequence[Outcome]) -> None:
+        self._due = _NEVER
         self._finish(batch, outcomes)
         self._next()
 
@@ -151,30 +178,48 @@ class Batcher:
         return batch
 
     def _wanted(self, work: Work, now: float) -> bool:
-        if not work.cancelled and now <= work.deadline:
+        if work.cancelled:
+            self.waiting -= work.feed.rows - work.taken
+            self._statistics.dropped += 1
+            self._close(work)
+        elif now > work.deadline:
+            self._expire(work)
+        else:
             return True
-        self.waiting -= work.feed.rows - work.taken
-        late = now - work.deadline
-        if not work.cancelled:
-            work.error = DeadlineExceeded(
-                f"The request's time was over {1000 * late:.0f} ms before its turn came.",
-                remedy="Allow it more time, or send less at once.",
-            )
-        self._statistics.dropped += 1
-        self._close(work)
         return False
 
-    def _execute(self, batch: Sequence[Slice]) -> list[Outcome]:
-        """Run a batch; if that fails, its halves, so that a bad request fails alone."""
+    def _expire(self, work: Work) -> None:
+        """Answer a request whose time is over; its rows that have not run never will."""
+        self.waiting -= work.feed.rows - work.taken
+        self._statistics.expired += 1
+        late = max(0.0, time.perf_counter() - work.deadline)
+        where = "its run ended" if work.taken else "its turn came"
+        work.error = DeadlineExceeded(
+            f"The request's time was over {1000 * late:.0f} ms before {where}.",
+            remedy="Allow it more time, or send less at once.",
+        )
+        self._close(work)
+
+    def _execute(self, batch: Sequence[Slice], limit: float) -> list[Outcome]:
+        """Run a batch; if that fails, its halves, so that a bad request fails alone.
+
+        Raises:
+            _TookLong: it was stopped, and the limit is that of the loop.
+        """
+        rows = sum(feed.rows for _, feed in batch)
         started = time.perf_counter()
         try:
-            outputs = self._run(join([feed for _, feed in batch]))
+            outputs = self._timed(join([feed for _, feed in batch]), limit)
+        except _TookLong:
+            self.cost.learn(rows, time.perf_counter() - started)
+            if limit < self._max_run:
+                raise
+            return [_stopped(limit)] * len(batch)
         except Exception as error:  # whatever ONNX Runtime raises: its errors share no base class
             if len(batch) == 1:
                 return [_raised(error)]
             middle = len(batch) // 2
-            return [*self._execute(batch[:middle]), *self._execute(batch[middle:])]
-        rows = sum(feed.rows for _, feed in batch)
+            return [*self._execute(batch[:middle], limit), *self._execute(batch[middle:], limit)]
         seconds = time.perf_counter() - started
         self.cost.learn(rows, seconds)
         self._statistics.ran(rows, seconds)
@@ -187,8 +232,24 @@ class Batcher:
             found.append([output[start:end] for output in outputs])
         return found
 
+    def _timed(self, feed: Feed, limit: float) -> list[Values]:
+        watch = self._watch
+        if watch is None:
+            return self._run(feed)
+        watch.begin(limit)
+        try:
+            return self._run(feed)
+        except Exception as error:
+            if watch.stopped:
+                raise _TookLong from error
+            raise
+        finally:
+            watch.end()
+
     def _finish(self, batch: Sequence[Slice], outcomes: Sequence[Outcome]) -> None:
         for (work, _), outcome in zip(batch, outcomes, strict=True):
+            if work.finished:  # at its deadline, while this ran
+                continue
             if isinstance(outcome, PellucidError):
                 self.waiting -= work.feed.rows - work.taken
                 work.error = outcome
@@ -201,11 +262,27 @@ class Batcher:
 
     def _close(self, work: Work) -> None:
         work.finished = time.perf_counter()
+        if work.timer is not None:
+            work.timer.cancel()
         if work.error is None and not work.cancelled:
             one = len(work.parts) == 1
             joined = zip(*work.parts, strict=True)
             work.outputs = work.parts[0] if one else [np.concatenate(each) for each in joined]
-        work.done(work)
+        try:
+            work.done(work)
+        except Exception:  # it must not hold up the others of its batch, nor the next one
+            logger.exception("an answer could not be handed on")
+
+
+class _TookLong(Exception):
+    """A run was stopped."""
+
+
+def _stopped(limit: float) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"The model ran for {limit:g} s and was stopped.",
+        remedy="Send less at once, or raise PELLUCID_MAX_RUN_SECONDS.",
+    )
 
 
 def _raised(error: Exception) -> InvalidRows:

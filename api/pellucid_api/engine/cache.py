@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from pellucid.bundle import Bundle
+from pellucid.bundle import MANIFEST, Bundle
 from pellucid.errors import InvalidData, NotFound
 from pellucid.jobs.workspace import write_atomically
 from pellucid.plan import NAME_PATTERN
 from pellucid.tracking.contract import Registry
+from pellucid_api.engine.foreign import adopt
 
 KEPT = 5  # versions of a model kept on the disk: a rollback needs no download
 
@@ -32,8 +33,10 @@ class ModelCache:
     def fetch(self, registry: Registry, name: str, version: int) -> Bundle:
         """The bundle with verified hashes, downloaded unless it is here and whole.
 
+        An ONNX model that was made elsewhere becomes a bundle here.
+
         Raises:
-            InvalidData: what the registry gives is no bundle of ours, or damaged.
+            InvalidData: what the registry gives is neither, or damaged.
             NotFound, TrackerUnavailable: from the registry.
         """
         path = self.path(name, version)
@@ -46,7 +49,10 @@ class ModelCache:
         try:
             partial.parent.mkdir(parents=True, exist_ok=True)
             registry.download(name, version, partial)
-            Bundle.open(partial)
+            if (partial / MANIFEST).is_file():
+                Bundle.open(partial)
+            else:
+                adopt(partial, name)
             partial.rename(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -71,8 +71,16 @@ def join(feeds: Sequence[Feed]) -> Feed:
     if len(feeds) == 1:
         return feeds[0]
     return Feed(
-        sum(feed.rows for feed in feeds),
-        np.concatenate([feed.numbers for feed in feeds], axis=1),
-        np.concatenate([feed.strings for feed in feeds], axis=1),
-        tuple(np.concatenate(each) for each in zip(*(f.tensors for f in feeds), strict=True)),
+        sum([feed.rows for feed in feeds]),
+        _beside([feed.numbers for feed in feeds]),
+        _beside([feed.strings for feed in feeds]),
+        tuple(np.concatenate(each) for each in zip(*[f.tensors for f in feeds], strict=True)),
     )
+
+
+def _beside(matrices: Sequence[Values]) -> Values:
+    """Matrices (columns, rows) to one of all rows; most models have none of one kind."""
+    if not len(matrices[0]):
+        rows = sum([matrix.shape[1] for matrix in matrices])
+        return np.empty((0, rows), matrices[0].dtype)
+    return np.concatenate(matrices, axis=1)

@@ -5,23 +5,37 @@ import functools
 import logging
 import os
 import platform
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import onnxruntime
 
-from pellucid.bundle import PARITY, Bundle, parity_error
+from pellucid.bundle import PARITY, Bundle, Datatype, Input, Output, parity_error
 from pellucid.errors import DeviceUnavailable, InvalidData
 from pellucid.raw.columns import pieces, tokenizer_in
 from pellucid.schema import Kind
+from pellucid_api.engine import probing
 from pellucid_api.engine.values import Values
 
 Device = Literal["cpu", "cuda"]
 _CUDA = "CUDAExecutionProvider"
 _QUIET = 4  # ONNX Runtime's log severity "fatal": what fails here is told by our own errors
+_PROBED_ROWS = (1, 3)
+_BATCHABLE = "Export it so that the first axis of every input and output is the batch, of any size."
+_BFLOAT16 = 16  # ONNX's number of the type, which NumPy does not have
 
 logger = logging.getLogger(__name__)
+
+
+class Port(NamedTuple):
+    """An input or output of a graph, as ONNX Runtime tells it."""
+
+    name: str
+    type: str  # tensor(float), ...
+    shape: tuple[int | str | None, ...]  # a name or None is free
 
 
 class Model:
@@ -44,7 +58,7 @@ class Model:
         if self.tokenizer is None and any(i.kind is Kind.TEXT for i in self.manifest.inputs):
             raise InvalidData("The bundle of a text model has no tokenizer.", where=where)
         try:
-            self._session = _open(bundle.model_path.read_bytes(), device)
+            self._session = _open(str(bundle.model_path), device)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise InvalidData(
                 f"ONNX Runtime cannot open the model: {error}", where=where
@@ -54,6 +68,16 @@ class Model:
             raise DeviceUnavailable(
                 f"ONNX Runtime was asked for {device} and took {self.device}.", where=where
             )
+        ends: list[Input | Output] = [*self.manifest.inputs, *self.manifest.outputs]
+        self._run = (
+            self._run_values
+            if any(end.datatype is Datatype.BF16 for end in ends)
+            else functools.partial(self._session.run, None)
+        )
+        self._options = onnxruntime.RunOptions()
+        # A graph that was made elsewhere, for one row.
+        self._one_by_one = any(port.shape[:1] == [1] for port in self._session.get_inputs())
+        self._length = probing.LENGTHS[0]  # of free axes, in rows that are made up
 
     def run(self, feed: Mapping[str, Values]) -> dict[str, Values]:
         """Every output, by name, for arrays (rows, *shape), one per input.
@@ -62,21 +86,32 @@ class Model:
         Outputs are taken by position: in the graph, an input of the same name has the name.
         """
         names = [output.name for output in self.manifest.outputs]
-        found = [self._session.run(None, piece) for piece in pieces(feed)]
+        self._options.terminate = False
+        found = [self._run(piece, self._options) for piece in self._pieces(feed)]
         parts = zip(*found, strict=True)
         joined = (part[0] if len(part) == 1 else np.concatenate(part) for part in parts)
         return dict(zip(names, joined, strict=True))
 
+    def stop(self) -> None:
+        """Let the run under way end with an error, as soon as its current operator has ended."""
+        self._options.terminate = True
+
     def verify(self) -> float:
         """Run the bundle's parity rows, which also warms the session.
+
+        A model that was made elsewhere has none: it runs zeros.
 
         Returns:
             The largest difference to what PyTorch gave, as `bundle.parity_error` measures it.
 
         Raises:
             InvalidData: the difference exceeds the manifest's tolerance, or a label differs
-                although its probability leads by more than that.
+                although its probability leads by more than that. Of a model that was made
+                elsewhere: it cannot run, or its outputs do not have one entry per row.
         """
+        if self.manifest.task == "other":
+            self._probe()
+            return 0.0
         feed, expected = self._parity()
         try:
             outputs = self.run(feed)
@@ -98,9 +133,51 @@ class Model:
         return worst
 
     def examples(self) -> dict[str, Values]:
-        """The inputs of the bundle's parity rows, one array (rows, *shape) each."""
+        """The inputs of the bundle's parity rows, one array (rows, *shape) each.
+
+        Of a model that was made elsewhere: zeros.
+        """
+        if self.manifest.task == "other":
+            return probing.examples(self.manifest.inputs, self._length)
         feed, _ = self._parity()
         return feed
+
+    def _pieces(self, feed: Mapping[str, Values]) -> Iterator[dict[str, Values]]:
+        if not self._one_by_one:
+            yield from pieces(feed)
+            return
+        for row in range(len(next(iter(feed.values())))):
+            yield {name: array[row : row + 1] for name, array in feed.items()}
+
+    def _run_values(
+        self, feed: Mapping[str, Values], options: onnxruntime.RunOptions
+    ) -> list[Values]:
+        """Run with bfloat16 among the inputs or outputs."""
+        given = {name: _value(array) for name, array in feed.items()}
+        return [_array(value) for value in self._session.run_with_ort_values(None, given, options)]
+
+    def _probe(self) -> None:
+        """Find a length of the free axes that the model runs with, and check the rows."""
+        inputs = self.manifest.inputs
+        free = any(-1 in each.shape for each in inputs)
+        error: Exception | None = None
+        for self._length in probing.LENGTHS if free else probing.LENGTHS[:1]:
+            try:
+                found = [
+                    self.run(probing.blanks(inputs, rows, self._length)) for rows in _PROBED_ROWS
+                ]
+            except Exception as failure:  # see above
+                error = error or failure
+                continue
+            wrong = [
+                text
+                for rows, outputs in zip(_PROBED_ROWS, found, strict=True)
+                for text in probing.misfits(outputs, rows)
+            ]
+            if wrong:
+                raise self._refusal(f"It cannot be batched: {wrong[0]}.", _BATCHABLE)
+            return
+        raise self._refusal(f"It cannot run rows of zeros: {error}", _BATCHABLE) from error
 
     def _parity(self) -> tuple[dict[str, Values], dict[str, Values]]:
         try:
@@ -113,12 +190,33 @@ class Model:
             raise self._refusal(f"The parity rows cannot be read: {error}.") from error
         return feed, expected
 
-    def _refusal(self, reason: str) -> InvalidData:
+    def _refusal(
+        self, reason: str, remedy: str = "Train it again, or promote another version."
+    ) -> InvalidData:
         return InvalidData(
             f"The model fails verification. {reason}",
             where={"model": self.manifest.name, "file": str(self.bundle.model_path)},
-            remedy="Train it again, or promote another version.",
+            remedy=remedy,
         )
+
+
+def ports(path: Path) -> tuple[list[Port], list[Port]]:
+    """The inputs and the outputs of an ONNX file.
+
+    Raises:
+        InvalidData: ONNX Runtime cannot open it.
+    """
+    try:
+        session = _open(str(path), "cpu")
+    except Exception as error:  # see above
+        raise InvalidData(
+            f"ONNX Runtime cannot open the model: {error}", where={"file": path.name}
+        ) from error
+    inputs, outputs = (
+        [Port(each.name, each.type, tuple(each.shape or ())) for each in ends]
+        for ends in (session.get_inputs(), session.get_outputs())
+    )
+    return inputs, outputs
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
@@ -164,7 +262,7 @@ def _has_driver() -> bool:
     return True
 
 
-def _open(model: bytes, device: Device) -> onnxruntime.InferenceSession:
+def _open(model: bytes | str, device: Device) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = _cores()
@@ -176,6 +274,21 @@ def _open(model: bytes, device: Device) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(
         model, options, providers=[*providers, "CPUExecutionProvider"]
     )
+
+
+def _value(array: Values) -> Any:
+    if array.dtype == ml_dtypes.bfloat16:
+        bits = np.ascontiguousarray(array).view(np.uint16)
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _BFLOAT16)
+    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+
+
+def _array(value: Any) -> Values:
+    if value.element_type() != _BFLOAT16:
+        return np.asarray(value.numpy())
+    size = value.tensor_size_in_bytes()  # of the tensor, which lies in the CPU's memory
+    raw = ctypes.string_at(value.data_ptr(), size) if size else b""
+    return np.frombuffer(raw, ml_dtypes.bfloat16).reshape(value.shape())
 
 
 def _cores() -> int:

@@ -1,7 +1,7 @@
 """Plain rows (JSON objects) to the arrays that a model takes, with exact validation."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from pellucid.bundle import Input
 from pellucid.errors import InvalidRows, TooLarge
 from pellucid.raw import columns
 from pellucid.schema import Kind
+from pellucid_api.engine import nested
 from pellucid_api.engine.values import (
     BOOLEANS,
     DATETIMES,
@@ -55,24 +56,76 @@ def decode_rows(
     """
     check_count(rows, max_rows)
     check_size(len(rows), inputs)
+    if len(inputs) == 1 and inputs[0].kind is Kind.TENSOR:  # the list alone will do
+        rows = [row if isinstance(row, dict) else {inputs[0].name: row} for row in rows]
     _check_columns(rows, inputs)
+    return gather(
+        inputs, lambda each: convert([row[each.name] for row in rows], rule_of(each, tokenizer))
+    )
+
+
+def decode_columns(
+    columns: Mapping[str, Any],
+    inputs: Sequence[Input],
+    max_rows: int,
+    tokenizer: "Tokenizer | None" = None,
+) -> dict[str, Values]:
+    """As `decode_rows`, of one list of values per column."""
+    check_columns(columns, inputs, max_rows)
+    return gather(inputs, lambda each: convert(columns[each.name], rule_of(each, tokenizer)))
+
+
+def check_columns(columns: Mapping[str, Any], inputs: Sequence[Input], max_rows: int) -> None:
+    """Refuse columns that are not the model's, no lists, too long, or of different lengths."""
+    check_names(list(columns), inputs)
+    for name, values in columns.items():
+        check_count(values, max_rows, f"The column {name!r} holds")
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name!r} has {length:,}" for name, length in lengths.items())
+        raise InvalidRows(f"The columns differ in length: {told}.")
+    check_size(max(lengths.values()), inputs)
+
+
+def gather(
+    inputs: Sequence[Input], column: Callable[[Input], Values | Misfit]
+) -> dict[str, Values]:
+    """The arrays of all inputs.
+
+    Raises:
+        InvalidRows: some have misfits; the first few are told.
+    """
     feed: dict[str, Values] = {}
     problems: list[tuple[dict[str, Any], str]] = []
     for each in inputs:
-        column = convert([row[each.name] for row in rows], rule_of(each, tokenizer))
-        if isinstance(column, Misfit):
-            problems.append(_misfit(each, column))
+        found = column(each)
+        if isinstance(found, Misfit):
+            problems.append(_misfit(each, found))
             if len(problems) == MOST_PROBLEMS:
                 break
         else:
-            feed[each.name] = column
+            feed[each.name] = found
     if problems:
         raise InvalidRows(" ".join(text for _, text in problems), where=problems[0][0])
     return feed
 
 
+def check_names(given: Sequence[str], inputs: Sequence[Input]) -> None:
+    """Refuse columns that are missing, unknown, or given twice."""
+    wanted = [each.name for each in inputs]
+    mistakes = list(_name_mistakes(given, wanted))
+    mistakes += [f"{name!r} is given twice." for name in wanted if given.count(name) > 1]
+    if mistakes:
+        raise InvalidRows(
+            f"The columns do not fit: {' '.join(mistakes)}",
+            remedy=f"The model takes these columns: {', '.join(wanted)}.",
+        )
+
+
 def rule_of(each: Input, tokenizer: "Tokenizer | None") -> Rule:
     """What the values of an input may be."""
+    if each.kind is Kind.TENSOR:
+        return nested.rule(each)
     if each.kind in _RULES:
         return _RULES[each.kind]
     wanted, types = _WANTED[each.kind]
@@ -86,7 +139,7 @@ def check_size(rows: int, inputs: Sequence[Input]) -> None:
     size = sum(
         math.prod(each.shape) * (1 if each.kind is Kind.IMAGE else 8)
         for each in inputs
-        if each.shape
+        if each.shape and each.kind is not Kind.TENSOR  # which grows no larger than its JSON
     )
     if rows * size > _LARGEST:
         raise TooLarge(
@@ -96,17 +149,23 @@ def check_size(rows: int, inputs: Sequence[Input]) -> None:
         )
 
 
-def check_count(rows: Any, max_rows: int) -> None:
+def check_count(rows: Any, max_rows: int, subject: str = "There are") -> None:
     """Refuse what is no list, an empty list, and too long a list."""
     if not isinstance(rows, list):
         raise InvalidRows(
-            "The rows are no list.", remedy='Send a list of objects: [{"age": 42, ...}, ...].'
+            "The rows are no list." if subject == "There are" else f"{subject} no list.",
+            remedy='Send a list of objects: [{"age": 42, ...}, ...].',
         )
+    check_number(len(rows), max_rows, subject)
+
+
+def check_number(rows: int, max_rows: int, subject: str = "There are") -> None:
+    """Refuse no rows, and too many."""
     if not rows:
-        raise InvalidRows("There are no rows.", remedy="Send at least one.")
-    if len(rows) > max_rows:
+        raise InvalidRows(f"{subject} no rows.", remedy="Send at least one.")
+    if rows > max_rows:
         raise TooLarge(
-            f"{len(rows):,} rows are more than {max_rows:,}, the limit of one request.",
+            f"{rows:,} rows are more than {max_rows:,}, the limit of one request.",
             remedy="Send them in several requests, or raise PELLUCID_MAX_ROWS.",
         )
 
@@ -136,8 +195,12 @@ def _column_mistakes(row: Any, names: list[str]) -> Iterator[str]:
     if not isinstance(row, dict):
         yield f"{shown(row)} is no object of column names and values."
         return
-    missing = [name for name in names if name not in row]
-    extra = [name for name in row if name not in names]
+    yield from _name_mistakes(row, names)
+
+
+def _name_mistakes(given: Collection[str], names: list[str]) -> Iterator[str]:
+    missing = [name for name in names if name not in given]
+    extra = [name for name in given if name not in names]
     if missing:
         yield f"missing {_listed(missing)} (null stands for a missing value)."
     for name in extra[:MOST_PROBLEMS]:
@@ -170,6 +233,8 @@ def _advice(kind: Kind, value: Any) -> str:
         return f"; send it without quotes: {value.strip()}."
     if kind is Kind.DATETIME:
         return ', such as "2024-05-31T12:30:00Z".'
+    if kind is Kind.TENSOR:
+        return "."
     if kind is Kind.IMAGE:
         return "; a missing image cannot be answered." if value is None else "."
     return "; null stands for a missing value."

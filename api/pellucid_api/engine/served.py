@@ -1,15 +1,20 @@
 """A version in memory, with the queue before it."""
 
+import copy
+import functools
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
+from pellucid.schema import Kind
 from pellucid_api.engine.batcher import Batcher
 from pellucid_api.engine.feeds import Feed, Layout
+from pellucid_api.engine.guard import Guard
+from pellucid_api.engine.lane import Lane
 from pellucid_api.engine.model import Model
 from pellucid_api.engine.statistics import Statistics
+from pellucid_api.engine.trial import Trial
 from pellucid_api.engine.values import Values
 
 T = TypeVar("T")
@@ -23,34 +28,58 @@ class Limits:
     Args:
         batch_rows: most rows of one run.
         queue_seconds: a request that would wait longer is refused.
+        run_seconds: a run that takes longer is stopped.
     """
 
     batch_rows: int
     queue_seconds: float
+    run_seconds: float = 60.0
 
 
 class Served:
     """A version in memory, verified, with the queue before it.
 
+    Nothing that it holds refers to it, so that it is freed at once when it is let go.
+
     Args:
-        executor: makes the runs that are long.
         limits: of its queue and its batches.
+        guard: stops runs that take too long.
+        statistics: counts on from here; None begins anew.
     """
 
+    trial: Trial | None = None  # of the champion, for requests that name no version
+
     def __init__(
-        self, name: str, version: int, model: Model, executor: Executor, limits: Limits
+        self,
+        name: str,
+        version: int,
+        model: Model,
+        limits: Limits,
+        guard: Guard,
+        statistics: Statistics | None = None,
     ) -> None:
         self.name, self.version, self.model = name, version, model
         self.layout = Layout(model.manifest.inputs)
-        self.statistics = Statistics()
+        # A small file may hold a large image: decoding it would hold up everybody.
+        self.quick = all(i.kind not in (Kind.IMAGE, Kind.TEXT) for i in model.manifest.inputs)
+        self.statistics = statistics or Statistics()
+        self._watch, self._longest = guard.watch(model.stop), limits.run_seconds
         self.batcher = Batcher(
-            self._run,
-            executor,
+            functools.partial(_run, model, self.layout),
+            Lane(f"{name}-{version}"),
             self.statistics,
             max_rows=limits.batch_rows,
             max_wait=limits.queue_seconds,
+            max_run=limits.run_seconds,
+            watch=self._watch,
         )
         self._kept: dict[type, Any] = {}
+
+    def leading(self, trial: Trial) -> Self:
+        """The same version, as it answers requests while others compete with it."""
+        leader = copy.copy(self)
+        leader.trial = trial
+        return leader
 
     def kept(self, kind: type[T], make: Callable[["Served"], T | None]) -> T | None:
         """What a codec made for this version, made at the first call."""
@@ -63,15 +92,23 @@ class Served:
         """Verify the model, and run small batches: buffers are made, and times are known.
 
         Raises:
-            InvalidData: as `Model.verify` says.
+            InvalidData: as `Model.verify` says, or it takes longer than a run may.
         """
+        self._watch.begin(self._longest)
+        try:
+            self._warm()
+        finally:
+            self._watch.end()
+
+    def _warm(self) -> None:
         self.model.verify()
         feed = self.layout.pack(self.model.examples())
         for rows in _WARMING:
             few = feed.cut(0, min(rows, feed.rows))
             started = time.perf_counter()
-            self._run(few)
+            _run(self.model, self.layout, few)
             self.batcher.cost.learn(few.rows, time.perf_counter() - started)
 
-    def _run(self, feed: Feed) -> list[Values]:
-        return list(self.model.run(self.layout.unpack(feed)).values())
+
+def _run(model: Model, layout: Layout, feed: Feed) -> list[Values]:
+    return list(model.run(layout.unpack(feed)).values())

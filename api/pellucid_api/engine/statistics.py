@@ -1,16 +1,22 @@
-"""What one served version has done, counted where it happens and read by whoever asks.
+"""What the served versions have done, counted where it happens and read by whoever asks.
 
 Counters are plain numbers that only grow. The event loop and the threads of runs add to different
 ones, so none is locked; a reader may see one a moment before another.
 """
 
+import time
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from itertools import accumulate
+
+from pellucid.resources import Quantiles
 
 # Seconds: upper bounds of the histograms' buckets, from 100 us to 10 s.
 BOUNDS = (
     1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
+
+REASONS = ("invalid", "failed", "refused", "expired", "dropped")  # not to succeed
 
 
 @dataclass(slots=True)
@@ -25,21 +31,68 @@ class Histogram:
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
+    def quantile(self, share: float) -> float | None:
+        """An estimate of the quantile, in seconds; None before the first observation.
+
+        Observations are taken to be spread evenly within their bucket, as Prometheus'
+        `histogram_quantile` does; what lies beyond all bounds counts as the last bound.
+
+        Args:
+            share: of the observations that are no larger, from 0 to 1.
+        """
+        counts = list(self.counts)
+        sums = list(accumulate(counts))
+        if not sums[-1]:
+            return None
+        rank = share * sums[-1]
+        bucket = min(bisect_left(sums, rank), len(BOUNDS))
+        while not counts[bucket]:  # of share 0 only
+            bucket += 1
+        if bucket == len(BOUNDS):
+            return BOUNDS[-1]
+        low = BOUNDS[bucket - 1] if bucket else 0.0
+        within = (rank - (sums[bucket] - counts[bucket])) / counts[bucket]
+        return low + (BOUNDS[bucket] - low) * within
+
+    def quantiles(self) -> Quantiles | None:
+        """The usual ones; None before the first observation."""
+        p50, p90, p99 = (self.quantile(share) for share in (0.5, 0.9, 0.99))
+        if p50 is None or p90 is None or p99 is None:
+            return None
+        return Quantiles(p50=p50, p90=p90, p99=p99)
+
 
 @dataclass(slots=True)
 class Statistics:
-    """Of one version since it was loaded."""
+    """Of one version since it was first loaded in this process.
+
+    Every request ends as exactly one of: succeeded, invalid, failed, refused, expired, dropped.
+    """
 
     succeeded: int = 0  # requests
-    failed: int = 0  # requests that the model raised on
+    invalid: int = 0  # requests that do not fit the model
+    failed: int = 0  # requests that the model, or the service, raised on
     refused: int = 0  # requests over the bound of the queue
-    dropped: int = 0  # requests whose client went away or whose time was over
+    expired: int = 0  # requests whose time was over before their turn
+    dropped: int = 0  # requests whose client went away before their turn
     rows: int = 0  # answered
     executions: int = 0
     executed_rows: int = 0
     latency: Histogram = field(default_factory=Histogram)  # received to answered
     queue: Histogram = field(default_factory=Histogram)  # received to run
     compute: Histogram = field(default_factory=Histogram)  # of each run
+    since: float = field(default_factory=time.time)  # since 1970-01-01 UTC
+    last: float = 0.0  # answer, since 1970-01-01 UTC; 0 is none yet
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """Requests that did not succeed, by reason."""
+        return {reason: getattr(self, reason) for reason in REASONS}
+
+    @property
+    def requests(self) -> int:
+        """All that have ended."""
+        return self.succeeded + sum(self.errors.values())
 
     def ran(self, rows: int, seconds: float) -> None:
         """Count a run."""
@@ -51,5 +104,32 @@ class Statistics:
         """Count a request that was answered."""
         self.succeeded += 1
         self.rows += rows
+        self.last = time.time()
         self.queue.observe(queued)
         self.latency.observe(seconds)
+
+
+class Ledger:
+    """The statistics of every version that was loaded in this process.
+
+    They outlive the version in memory: one that is loaded again counts on, so that no counter
+    goes backwards.
+    """
+
+    def __init__(self) -> None:
+        self._statistics: dict[tuple[str, int], Statistics] = {}
+        self.loads: dict[str, int] = {}  # by model
+        self.load_failures: dict[str, int] = {}
+
+    def of(self, name: str, version: int) -> Statistics:
+        """Of a version; it counts as loaded once more."""
+        self.loads[name] = self.loads.get(name, 0) + 1
+        return self._statistics.setdefault((name, version), Statistics())
+
+    def failed(self, name: str) -> None:
+        """Count a version of the model that could not be loaded."""
+        self.load_failures[name] = self.load_failures.get(name, 0) + 1
+
+    def all(self) -> list[tuple[str, int, Statistics]]:
+        """Name, version and statistics, in this order."""
+        return [(*key, self._statistics[key]) for key in sorted(self._statistics)]

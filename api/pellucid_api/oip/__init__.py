@@ -1,1 +1,1 @@
-"""The Open Inference Protocol, version 2, over REST with JSON."""
+"""The Open Inference Protocol, version 2: its tensors and messages, and what it tells of models."""

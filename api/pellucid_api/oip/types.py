@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Of requests, inputs and outputs: hints that other servers know; here none has a meaning.
+# Of requests, inputs and outputs; see `oip.parameters`.
 Parameters = dict[str, bool | int | float | str | None]
 
 
@@ -58,7 +58,10 @@ class ModelMetadata(_Message):
 
 
 class RequestInput(_Message):
-    """A column of raw values, of shape [rows] or [rows, 1]; of images, sequences and texts more."""
+    """A column of raw values, of shape [rows] or [rows, 1]; of images, sequences and texts more.
+
+    The parameter `binary_data_size` stands for `data`: so many bytes after the JSON.
+    """
 
     name: str
     shape: list[int] = Field(examples=[[2]])
@@ -73,14 +76,21 @@ class RequestInput(_Message):
 
 
 class RequestOutput(_Message):
-    """An output that is asked for."""
+    """An output that is asked for; with `binary_data`, its bytes follow the JSON.
+
+    With `classification`, the best so many of each row come as strings: value:index:label.
+    """
 
     name: str
     parameters: Parameters = Field(default_factory=dict)
 
 
 class InferenceRequest(_Message):
-    """Rows, one tensor per column; without `outputs`, all are given."""
+    """Rows, one tensor per column; without `outputs`, all are given.
+
+    Parameters: `timeout` in microseconds; `priority`, of which 1 is the most urgent;
+    `binary_data_output` for all outputs.
+    """
 
     id: str | None = None
     parameters: Parameters = Field(default_factory=dict)
@@ -89,12 +99,13 @@ class InferenceRequest(_Message):
 
 
 class ResponseOutput(_Message):
-    """An output tensor, its data flat in row-major order."""
+    """An output tensor, its data flat in row-major order, or `binary_data_size` bytes."""
 
     name: str
     shape: list[int]
     datatype: str
-    data: list[Any]
+    data: list[Any] | None = None
+    parameters: Parameters | None = None
 
 
 class InferenceResponse(_Message):
@@ -105,3 +116,50 @@ class InferenceResponse(_Message):
     id: str | None = None
     parameters: Parameters | None = None
     outputs: list[ResponseOutput]
+
+
+class IndexEntry(_Message):
+    """A version in memory, or a model that has none."""
+
+    name: str
+    version: str
+    state: str = Field(description="READY or UNAVAILABLE.")
+    reason: str
+
+
+class Duration(_Message):
+    """How often something was done, and how long all of it took."""
+
+    count: int
+    ns: int
+
+
+class InferenceStatistics(_Message):
+    """Of requests and runs. Preparing inputs and reading outputs is part of `compute_infer`."""
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+    cache_hit: Duration
+    cache_miss: Duration
+
+
+class ModelStatistics(_Message):
+    """Of one version since it was loaded."""
+
+    name: str
+    version: str
+    last_inference: int = Field(description="Milliseconds since 1970-01-01 UTC; 0: none yet.")
+    inference_count: int = Field(description="Rows.")
+    execution_count: int
+    inference_stats: InferenceStatistics
+    batch_stats: list[Any]
+
+
+class Statistics(_Message):
+    """Of versions in memory."""
+
+    model_stats: list[ModelStatistics]

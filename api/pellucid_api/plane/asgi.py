@@ -1,10 +1,10 @@
 """The data plane's front for ASGI routes: for what the server's protocol did not answer itself."""
 
 import asyncio
-from typing import Any
 
 from fastapi import Request, Response
 
+from pellucid_api.access import CLIENT_LEFT
 from pellucid_api.engine.served import Served
 from pellucid_api.plane.dataplane import DataPlane
 from pellucid_api.plane.exchange import Codec, Reply
@@ -19,20 +19,16 @@ async def answer(
         PellucidError: as the codec and the queue say.
     """
     body = await request.body()
-    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def reply(found: Any) -> None:
-        if not done.done():
-            done.set_result(found)
-
-    pending = plane.answer(codec, served, request.scope["headers"], body, reply)
+    asking = asyncio.ensure_future(plane.ask(codec, served, request.scope["headers"], body))
+    leaving = asyncio.ensure_future(request.receive())  # once the body is there: the client leaves
     try:
-        found = await done
-    except asyncio.CancelledError:
-        pending.cancel()
-        raise
-    if isinstance(found, Exception):
-        raise found
+        await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            return Response(status_code=CLIENT_LEFT)
+        found = asking.result()
+    finally:
+        asking.cancel()
+        leaving.cancel()
     response = Response(found.body, found.status)
     response.raw_headers.extend(found.headers)
     return response

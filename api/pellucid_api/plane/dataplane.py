@@ -6,23 +6,27 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from pellucid.errors import PellucidError
 from pellucid_api.engine.answers import PredictionIds
 from pellucid_api.engine.batcher import Work
 from pellucid_api.engine.feeds import Feed
 from pellucid_api.engine.served import Served
+from pellucid_api.engine.trial import Comparison
 from pellucid_api.engine.values import Values
-from pellucid_api.plane.exchange import Codec, Question, RawHeaders
+from pellucid_api.plane.exchange import Codec, Encoded, Question, RawHeaders
+from pellucid_api.plane.routed import Aside, Routed
+from pellucid_api.plane.traces import Trace, Traces
 
-_SMALL = 2**16  # bytes; more than that is decoded or encoded in a thread
+_SMALL = 2**16  # bytes; more is decoded or encoded in a thread, and so are images and texts
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """An answered request, as the prediction log takes it."""
 
     served: Served
@@ -49,11 +53,13 @@ class DataPlane:
         executor: reads and writes large bodies.
         ids: of predictions.
         recorder: hears of every answer; None keeps no log.
+        traces: of a sample of the requests; None makes none.
     """
 
     executor: Executor
     ids: PredictionIds
     recorder: Recorder | None = None
+    traces: Traces | None = None
 
     def answer(
         self,
@@ -62,12 +68,12 @@ class DataPlane:
         headers: RawHeaders,
         body: bytes,
         reply: Callable[[Any], None],
-    ) -> "Pending":
+    ) -> "Pending | Routed":
         """Answer a request; called on the event loop.
 
         Args:
             codec: of the request's format.
-            served: the version that answers.
+            served: the version that answers; a champion may leave it to its challenger.
             headers: names in lower case.
             body: whole.
             reply: called once, on the event loop and perhaps before this returns, with what the
@@ -76,13 +82,66 @@ class DataPlane:
         Returns:
             The request under way, to be cancelled if its client goes away.
         """
-        pending = Pending(self, codec, served, reply)
-        if len(body) <= _SMALL:
+        if served.trial is not None:
+            return Routed(self, codec, served, headers, body, reply)
+        return self.start(codec, served, headers, body, reply)
+
+    def start(
+        self,
+        codec: Codec[Any],
+        served: Served,
+        headers: RawHeaders,
+        body: bytes,
+        reply: Callable[[Any], None],
+        then: Callable[[Answered], None] | None = None,
+    ) -> "Pending":
+        """As `answer`, by this version and no other; `then` is called once the answer is sent."""
+        pending = Pending(self, codec, served, reply, then)
+        if self.traces is not None:
+            pending.trace = self.traces.begin(served, headers)
+        if len(body) <= _SMALL and served.quick:
             pending.ask(lambda: codec.decode(served, headers, body))
         else:
             decoding = self._in_thread(codec.decode, served, headers, body)
             decoding.add_done_callback(lambda done: pending.ask(done.result))
         return pending
+
+    def aside(self, comparison: Comparison) -> Aside:
+        """Runs copies of requests by the other version of a comparison."""
+        found = self._asides.get(comparison)
+        if found is None:
+            found = self._asides[comparison] = Aside(self.executor)
+        return found
+
+    @cached_property
+    def _asides(self) -> WeakKeyDictionary[Comparison, Aside]:
+        return WeakKeyDictionary()
+
+    async def ask(
+        self, codec: Codec[Encoded], served: Served, headers: RawHeaders, body: bytes
+    ) -> Encoded:
+        """What the codec wrote for a request; as `answer`, for a front that can wait.
+
+        Raises:
+            PellucidError: as the codec and the queue say.
+        """
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def reply(found: Any) -> None:
+            if done.done():
+                return
+            if isinstance(found, Exception):
+                done.set_exception(found)
+            else:
+                done.set_result(found)
+
+        pending = self.answer(codec, served, headers, body, reply)
+        try:
+            encoded: Encoded = await done
+        except asyncio.CancelledError:
+            pending.cancel()
+            raise
+        return encoded
 
     def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().run_in_executor(self.executor, call, *arguments)
@@ -101,9 +160,10 @@ class Pending:
     """One request on its way through the data plane."""
 
     __slots__ = ("_cancelled", "_codec", "_plane", "_question", "_received", "_reply", "_served",
-                 "_started", "_work")  # fmt: skip
+                 "_started", "_then", "_work", "trace")  # fmt: skip
     _question: Question
     _work: Work | None
+    trace: Trace | None
 
     def __init__(
         self,
@@ -111,11 +171,13 @@ class Pending:
         codec: Codec[Any],
         served: Served,
         reply: Callable[[Any], None],
+        then: Callable[[Answered], None] | None = None,
     ) -> None:
         self._plane, self._codec, self._served, self._reply = plane, codec, served, reply
+        self._then = then
         self._started = time.perf_counter()
         self._received = time.time_ns()
-        self._work = None
+        self._work = self.trace = None
         self._cancelled = False
 
     def cancel(self) -> None:
@@ -127,9 +189,12 @@ class Pending:
     def ask(self, decode: Callable[[], Question]) -> None:
         """Put the decoded rows into the queue."""
         if self._cancelled:
+            self._served.statistics.dropped += 1
             return
         try:
             self._question = question = decode()
+            if self.trace is not None:
+                self.trace.decoded = time.perf_counter()
             limit = float("inf") if question.timeout is None else self._started + question.timeout
             self._work = Work(question.feed, self._ran, limit, question.priority, self._started)
             self._served.batcher.submit(self._work)
@@ -137,10 +202,11 @@ class Pending:
             self._fail(error)
 
     def _ran(self, work: Work) -> None:
+        self._work = None  # it holds this request: a cycle would leave both to the collector
         if work.cancelled:
             return
         if work.error is not None:
-            self._fail(work.error)
+            self._fail(work.error, work)
             return
         first = self._plane.ids.reserve(work.feed.rows)
         codec, served, question = self._codec, self._served, self._question
@@ -154,19 +220,30 @@ class Pending:
         try:
             answer = encoded()
         except Exception as error:
-            self._fail(error)
+            self._fail(error, work)
             return
         seconds = time.perf_counter() - self._started
         statistics = self._served.statistics
         statistics.answered(work.feed.rows, work.started - work.received, seconds)
-        if self._plane.recorder is not None:
-            self._plane.recorder.record(
-                Answered(self._served, work.feed, work.outputs, first, self._received, seconds)
+        recorder, then = self._plane.recorder, self._then
+        answered = None
+        if recorder is not None or then is not None:
+            answered = Answered(
+                self._served, work.feed, work.outputs, first, self._received, seconds
             )
-        self._reply(answer)
+        if recorder is not None and answered is not None:
+            recorder.record(answered)
+        self._reply(answer if self.trace is None else self.trace.end(work, answer))
+        if then is not None and answered is not None:
+            then(answered)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception, work: Work | None = None) -> None:
         if not isinstance(error, PellucidError):
             logger.error("a request to %s failed", self._served.name, exc_info=error)
+            self._served.statistics.failed += 1
+        elif self._work is None and work is None:
+            self._served.statistics.invalid += 1
+        if self.trace is not None:
+            self.trace.end(work or self._work, error=error)
         if not self._cancelled:
             self._reply(error)

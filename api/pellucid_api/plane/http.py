@@ -8,18 +8,22 @@ of the connection that is still under way.
 """
 
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.datastructures import Headers
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from pellucid_api.access import Entry, Note
 from pellucid_api.auth import KeyRing
 from pellucid_api.engine.pool import ModelPool
 from pellucid_api.engine.served import Served
 from pellucid_api.plane.dataplane import DataPlane, Pending
 from pellucid_api.plane.exchange import Codec, RawHeaders, Reply, header, refusal
+from pellucid_api.plane.guarded import BODY, IDLE, Guarded, Sweep
+from pellucid_api.plane.routed import Routed
 
 _KNOWN = 1024  # paths that are remembered
 
@@ -33,6 +37,7 @@ class Front:
         codecs: (first part, last part) of a path -> codec; ("v1", "predict") and the like.
         ring: the valid keys.
         max_body: bytes.
+        note: takes note of every request for the access log; None keeps none.
     """
 
     def __init__(
@@ -42,8 +47,9 @@ class Front:
         codecs: Mapping[tuple[str, str], Codec[Reply]],
         ring: KeyRing,
         max_body: int,
+        note: Note | None = None,
     ) -> None:
-        self.plane, self.pool, self.max_body = plane, pool, max_body
+        self.plane, self.pool, self.max_body, self.note = plane, pool, max_body, note
         self._ring, self._open = ring, not ring
         self._codecs = codecs
         self._known: dict[bytes, tuple[Codec[Reply], str, int | None] | None] = {}
@@ -87,16 +93,23 @@ class Front:
 class Exchange:
     """A request that is answered here; to uvicorn's protocol it looks like one of its own."""
 
-    __slots__ = ("codec", "disconnected", "headers", "identity", "keep_alive", "length", "parts",
-                 "pending", "response_complete", "served")  # fmt: skip
+    __slots__ = ("codec", "disconnected", "headers", "identity", "keep_alive", "parts", "pending",
+                 "plane", "received", "response_complete", "served", "url")  # fmt: skip
 
     def __init__(
-        self, codec: Codec[Reply], served: Served, headers: RawHeaders, length: int, identity: bytes
+        self,
+        plane: DataPlane,
+        codec: Codec[Reply],
+        served: Served,
+        url: bytes,
+        headers: RawHeaders,
+        identity: bytes,
     ) -> None:
-        self.codec, self.served, self.headers = codec, served, headers
-        self.length, self.identity = length, identity
+        self.plane, self.codec, self.served = plane, codec, served
+        self.url, self.headers, self.identity = url, headers, identity
+        self.received = time.perf_counter()
         self.parts: list[bytes] = []
-        self.pending: Pending | None = None
+        self.pending: Pending | Routed | None = None
         self.keep_alive = True
         self.disconnected = False
         self.response_complete = False
@@ -112,30 +125,21 @@ class Exchange:
             self.pending.cancel()
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with inference answered in it. `front` is set by `bound`."""
+class Protocol(Guarded):
+    """uvicorn's HTTP protocol, with inference answered in it; see `bound`."""
 
-    front: Callable[[], Front | None]
+    front: ClassVar[Front | None] = None
+    find_front: ClassVar[Callable[[], Front | None]]
     exchange: Exchange | None = None
-
-    def on_message_begin(self) -> None:
-        """A request begins; uvicorn makes its scope only once we know that it is for the app."""
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-        self.exchange = None
 
     def on_headers_complete(self) -> None:
         """Keep the request, or hand it on."""
-        self.exchange = self._exchange()
-        if self.exchange is not None:
-            self.cycle = self.exchange  # type: ignore[assignment]  # of the same shape
+        self.exchange = exchange = self._exchange()
+        if exchange is None:
+            super().on_headers_complete()
             return
-        url, headers, expected = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = url, headers, expected
-        self.scope["headers"] = headers
-        super().on_headers_complete()
+        self.stage = BODY
+        self.cycle = self.running = exchange  # type: ignore[assignment]  # of the same shape
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -146,13 +150,14 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        exchange, front = self.exchange, self.front()
-        if exchange is None or front is None:
+        exchange = self.exchange
+        if exchange is None:
             super().on_message_complete()
             return
+        self.stage = IDLE
         body = exchange.parts[0] if len(exchange.parts) == 1 else b"".join(exchange.parts)
         exchange.keep_alive = exchange.keep_alive and self.parser.should_keep_alive()
-        exchange.pending = front.plane.answer(
+        exchange.pending = exchange.plane.answer(
             exchange.codec,
             exchange.served,
             exchange.headers,
@@ -160,8 +165,15 @@ class Protocol(HttpToolsProtocol):
             lambda found: self._reply(exchange, found),
         )
 
+    def refused(self, status: int) -> None:
+        """Take note of a request that was none."""
+        front = self.front or self._front()
+        if front is not None and front.note is not None:
+            now = time.perf_counter()
+            front.note(Entry(now, now, b"-", self.url, status, b"-", self.client, 0))
+
     def _exchange(self) -> Exchange | None:
-        front = self.front()
+        front = self.front or self._front()
         if front is None or (self.cycle is not None and not self.cycle.response_complete):
             return None
         parser = self.parser
@@ -170,20 +182,27 @@ class Protocol(HttpToolsProtocol):
         found = front.find(self.url)
         if found is None or self.expect_100_continue or parser.should_upgrade():
             return None
+        if self.flow.write_paused or self.transport.is_closing():
+            return None  # who does not read his answers, or is gone, gets no more of them
         length = header(self.headers, b"content-length")
         if not length or int(length) > front.max_body or not front.allows(self.headers):
             return None
         identity = header(self.headers, b"x-request-id")
         if identity and not _plain(identity):
             return None
-        return Exchange(*found, self.headers, int(length), identity or front.identity())
+        return Exchange(front.plane, *found, self.url, self.headers, identity or front.identity())
+
+    @classmethod
+    def _front(cls) -> Front | None:
+        cls.front = cls.find_front()
+        return cls.front
 
     def _reply(self, exchange: Exchange, found: Any) -> None:
         if exchange.disconnected or self.transport.is_closing():
             return
         reply = found
         if isinstance(found, Exception):
-            reply = refusal(self.url.decode("latin-1"), found)
+            reply = refusal(exchange.url.decode("latin-1"), found)
         parts = [STATUS_LINE[reply.status]]
         for name, value in reply.headers:
             parts += (name, b": ", value, b"\r\n")
@@ -196,6 +215,10 @@ class Protocol(HttpToolsProtocol):
         parts.append(reply.body)
         self.transport.write(b"".join(parts))
         exchange.response_complete = True
+        front = self.front
+        if front is not None and front.note is not None:
+            front.note((exchange.received, time.perf_counter(), b"POST", exchange.url, reply.status,
+                        exchange.identity, self.client, len(reply.body)))  # fmt: skip
         if not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -205,6 +228,12 @@ def _plain(identity: bytes) -> bool:
     return len(identity) <= 64 and identity.translate(None, b"._-").isalnum()
 
 
-def bound(front: Callable[[], Front | None]) -> type[Protocol]:
-    """The protocol class of one server; `front` gives None while the application is starting."""
-    return type("BoundProtocol", (Protocol,), {"front": staticmethod(front)})
+def bound(front: Callable[[], Front | None], patience: float) -> type[Protocol]:
+    """The protocol class of one server.
+
+    Args:
+        front: gives None while the application is starting.
+        patience: seconds for a request to arrive.
+    """
+    shared = {"find_front": staticmethod(front), "sweep": Sweep(patience)}
+    return type("BoundProtocol", (Protocol,), shared)

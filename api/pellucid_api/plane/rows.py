@@ -1,4 +1,4 @@
-"""Rows as JSON objects, the format of `/v1/models/{name}/predict`.
+"""Rows as JSON, the format of `/v1/models/{name}/predict`.
 
 What is well formed is read by msgspec into a struct made for the model's columns. Anything else
 goes to `engine.rows`, which is slower and says what is wrong.
@@ -16,10 +16,13 @@ from pellucid.errors import InvalidRows
 from pellucid.schema import Kind
 from pellucid_api.engine.answers import answers, prediction_ids
 from pellucid_api.engine.feeds import Feed
-from pellucid_api.engine.rows import decode_rows
+from pellucid_api.engine.rows import decode_columns, decode_rows
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.values import DATETIMES, Values
-from pellucid_api.plane.exchange import Question, RawHeaders, Reply, require_json
+from pellucid_api.plane.deadlines import timeout_of
+from pellucid_api.plane.exchange import Question, RawHeaders, Reply, header, require_json
+from pellucid_api.plane.formats import JSON, accepted, read_table, write_table
+from pellucid_api.plane.nested import NestedReader, nested_reader
 
 _JSON = [(b"content-type", b"application/json")]
 _TYPES: dict[Kind, Any] = {
@@ -31,52 +34,90 @@ _TYPES: dict[Kind, Any] = {
 
 
 class RowsCodec:
-    """JSON rows in, one answer per row out."""
+    """Rows in, one answer per row out: JSON, and the formats of `plane.formats`."""
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
 
     def decode(self, served: Served, headers: RawHeaders, body: bytes) -> Question:
-        """Read a list of row objects, or `{"rows": [...]}`. Raises as `Codec` says."""
-        require_json(headers)
-        reader: _Reader | None = served.kept(_Reader, _reader)
+        """Read a list of row objects, `{"rows": [...]}`, or columns. Raises as `Codec` says."""
+        kind, timeout = accepted(header(headers, b"accept")), timeout_of(headers)
+        content_type = header(headers, b"content-type")
+        if content_type != b"application/json":
+            feed = read_table(served, content_type, body, self._max_rows)
+            if feed is not None:
+                return Question(feed, kind, timeout)
+            require_json(headers)
+        reader = served.kept(_Reader, _reader) or served.kept(NestedReader, nested_reader)
         feed = reader.read(body, self._max_rows) if reader else None
-        return Question(feed or self._careful(served, body))
+        return Question(feed or self._careful(served, body), kind, timeout)
 
     def encode(
         self, served: Served, question: Question, outputs: Sequence[Values], first: int
     ) -> Reply:
         """`resources.Predictions` as plain data: that many models would take longer to make."""
-        manifest = served.model.manifest
+        manifest, rows = served.model.manifest, question.feed.rows
         named = dict(zip([output.name for output in manifest.outputs], outputs, strict=True))
-        found = answers(manifest, named, prediction_ids(first, question.feed.rows))
+        if question.context != JSON:
+            return write_table(served, question.context, named, first, rows)
+        found = answers(manifest, named, prediction_ids(first, rows))
         content = {"model": served.name, "version": served.version, "predictions": found}
         return Reply(200, _JSON, msgspec.json.encode(content))
 
     def _careful(self, served: Served, body: bytes) -> Feed:
-        rows = parse(body)
-        if isinstance(rows, dict):
-            if rows.keys() != {"rows"}:
-                raise InvalidRows(
-                    f"The body is an object with the keys: {', '.join(rows) or 'none'}.",
-                    remedy='Send a list of row objects, or {"rows": [...]}.',
-                )
-            rows = rows["rows"]
+        content = parse(body)
         model = served.model
-        arrays = decode_rows(rows, model.manifest.inputs, self._max_rows, model.tokenizer)
+        inputs, tokenizer = model.manifest.inputs, model.tokenizer
+        if not isinstance(content, dict):
+            arrays = decode_rows(content, inputs, self._max_rows, tokenizer)
+        elif content.keys() == {"rows"}:
+            arrays = decode_rows(content["rows"], inputs, self._max_rows, tokenizer)
+        elif "columns" in content:
+            arrays = decode_columns(columns_of(content), inputs, self._max_rows, tokenizer)
+        else:
+            raise InvalidRows(
+                f"The body is an object with the keys: {', '.join(content) or 'none'}.",
+                remedy='Send a list of row objects, {"rows": [...]}, or {"columns": {...}}.',
+            )
         return served.layout.pack(arrays)
 
 
-def parse(body: bytes) -> Any:
-    """A body as JSON.
+def columns_of(content: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `{"columns": {name: values}}` or `{"columns": names, "data": rows}`, pandas'.
 
     Raises:
-        InvalidRows: it is empty or no JSON; NaN and Infinity are none.
+        InvalidRows: it is neither.
+    """
+    columns, rest = content["columns"], content.keys() - {"columns"}
+    if isinstance(columns, dict) and not rest:
+        return columns
+    rows = content.get("data")
+    if not isinstance(columns, list) or not isinstance(rows, list) or rest - {"index", "data"}:
+        raise InvalidRows(
+            "The body is not a table of columns.",
+            remedy='Send {"columns": {"age": [41, 20]}} or {"columns": ["age"], "data": [[41]]}.',
+        )
+    for name in columns:
+        if not isinstance(name, str) or columns.count(name) > 1:
+            raise InvalidRows(f"{name!r} is no name of a column, or is given twice.")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise InvalidRows(
+                f"Row {number} is no list of {len(columns)} values.", where={"row": number}
+            )
+    return {name: [row[i] for row in rows] for i, name in enumerate(columns)}
+
+
+def parse(body: bytes, *, nan: bool = False) -> Any:
+    """A body as JSON, in which a client of MLflow also writes NaN.
+
+    Raises:
+        InvalidRows: it is empty or no JSON; NaN and Infinity are none, unless `nan`.
     """
     if not body.strip():
         raise InvalidRows("The body is empty.", remedy="Send JSON.")
     try:
-        return from_json(body.removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False)
+        return from_json(body.removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=nan)
     except ValueError as error:
         raise InvalidRows(
             f"The body is not JSON: {error}.",

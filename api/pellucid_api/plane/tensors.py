@@ -1,136 +1,133 @@
-"""Tensors, the format of the Open Inference Protocol v2 over REST.
+"""Tensors, the format of the Open Inference Protocol v2 over REST, with binary data or without.
 
-What is well formed is read by msgspec. Anything else goes to `oip.codec`, which is slower and says
-what is wrong.
+What is well formed is read by msgspec straight into arrays. The data of anything else go to
+`oip.tensors`, which is slower and says what is wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
+from pydantic_core import from_json
 
-from pellucid.bundle import Datatype, Input
+from pellucid.bundle import Datatype, Input, Manifest
 from pellucid.schema import Kind
 from pellucid_api.engine.answers import prediction_ids
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.values import Values
-from pellucid_api.oip import codec
+from pellucid_api.oip import messages
+from pellucid_api.oip.binary import from_array, to_array
+from pellucid_api.oip.classification import classified
+from pellucid_api.oip.parameters import Wanted, schedule_of, wanted_of
+from pellucid_api.oip.tensors import Tensor, array_of, feed_of, refused
+from pellucid_api.plane.deadlines import timeout_of
+from pellucid_api.plane.encodings import plain
 from pellucid_api.plane.exchange import Question, RawHeaders, Reply, header, require_json
-from pellucid_api.plane.rows import parse
 
 _JSON = [(b"content-type", b"application/json")]
-Parameters = dict[str, bool | int | float | str | None]
-
-
-class _Input(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    name: str
-    shape: tuple[int, ...]
-    datatype: str
-    data: msgspec.Raw
-    parameters: Parameters | UnsetType = UNSET
-
-
-class _Output(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    name: str
-    parameters: Parameters | UnsetType = UNSET
-
-
-class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    inputs: list[_Input]
-    id: str | None = None
-    outputs: list[_Output] = []
-    parameters: Parameters | UnsetType = UNSET
-
-
-class _Tensor(msgspec.Struct, gc=False):
-    name: str
-    shape: tuple[int, ...]
-    datatype: str
-    data: list[Any]
-
-
-class _Response(msgspec.Struct, omit_defaults=True, gc=False):
-    model_name: str
-    model_version: str
-    outputs: list[_Tensor]
-    parameters: dict[str, Any]
-    id: str | None = None
-
-
-_request = msgspec.json.Decoder(_Request)
+_OCTETS = (b"content-type", b"application/octet-stream")
+_LENGTH = b"inference-header-content-length"
 _floats = msgspec.json.Decoder(list[float])
+_nested = msgspec.json.Decoder(list[list[float]])
 _holes = msgspec.json.Decoder(list[float | None])
 _strings = msgspec.json.Decoder(list[str | None])
 _encoder = msgspec.json.Encoder()
 
 
-class TensorsCodec:
-    """A request's tensors in, the outputs as tensors out."""
+class _Everything(list[Wanted]):
+    """All outputs, as JSON."""
 
-    def __init__(self, max_rows: int) -> None:
-        self._max_rows = max_rows
+
+class TensorsCodec:
+    """A request's tensors in, the outputs as tensors out.
+
+    Args:
+        max_rows: of a request.
+        max_bytes: of a request that came compressed.
+    """
+
+    def __init__(self, max_rows: int, max_bytes: int = 2**28) -> None:
+        self._max_rows, self._max_bytes = max_rows, max_bytes
 
     def decode(self, served: Served, headers: RawHeaders, body: bytes) -> Question:
         """Read an inference request. Raises as `Codec` says."""
-        if header(headers, b"inference-header-content-length"):
-            raise codec.binary_refusal()
-        require_json(headers)
-        try:
-            return self._quick(served, body)
-        except (ValueError, LookupError, OverflowError):  # msgspec's own are ValueErrors
-            return self._careful(served, body)
+        length = header(headers, _LENGTH)
+        if not length:
+            require_json(headers)
+        text, tail = messages.split(length, plain(headers, body, self._max_bytes))
+        request = messages.parse(text)
+        data = messages.binary_data(request.inputs, tail)
+        manifest = served.model.manifest
+        if request.outputs or request.parameters:
+            outputs = [(each.name, each.parameters) for each in request.outputs]
+            wanted = wanted_of(outputs, request.parameters, manifest)
+        else:
+            wanted = served.kept(_Everything, _everything) or []
+        timeout, priority = schedule_of(request.parameters)
+        allowed = timeout_of(headers)
+        if allowed is not None:
+            timeout = allowed if timeout is None else min(timeout, allowed)
+        arrays = self._quick(request, data, manifest) or self._careful(request, data, served)
+        feed = served.layout.pack(arrays)
+        return Question(feed, (request.id, wanted), timeout, priority)
 
     def encode(
         self, served: Served, question: Question, outputs: Sequence[Values], first: int
     ) -> Reply:
         """An inference response; `parameters.prediction_id` is the id of the first row."""
         identity, wanted = question.context
-        tensors = [
-            _Tensor(spec.name, each.shape, spec.datatype.value, each.ravel().tolist())
-            for spec, each in zip(served.model.manifest.outputs, outputs, strict=True)
-        ]
-        if wanted:
-            named = {tensor.name: tensor for tensor in tensors}
-            tensors = [named[name] for name in wanted]
+        binary: list[bytes] = []
+        labels = served.model.manifest.classes
+        answers = [_answer(each, outputs[each.place], labels, binary) for each in wanted]
         (prediction,) = prediction_ids(first, 1)
-        response = _Response(
-            served.name, str(served.version), tensors, {"prediction_id": prediction}, identity
+        response = messages.Response(
+            served.name, str(served.version), answers, {"prediction_id": prediction}, identity
         )
-        return Reply(200, _JSON, _encoder.encode(response))
+        text = _encoder.encode(response)
+        if not any(each.binary for each in wanted):
+            return Reply(200, _JSON, text)
+        headers = [_OCTETS, (_LENGTH, b"%d" % len(text))]
+        return Reply(200, headers, b"".join([text, *binary]))
 
-    def _quick(self, served: Served, body: bytes) -> Question:
-        request = _request.decode(body)
+    def _quick(
+        self, request: messages.Request, data: Mapping[str, memoryview], manifest: Manifest
+    ) -> dict[str, Values] | None:
+        """The arrays, or None where something is not of the plain kinds that are read here."""
         given = {each.name: each for each in request.inputs}
-        inputs = served.model.manifest.inputs
-        if len(given) != len(request.inputs) or len(given) != len(inputs) or _asks(request):
-            raise ValueError("left to the careful reader")
-        arrays = {each.name: _array(given[each.name], each) for each in inputs}
+        inputs = manifest.inputs
+        if len(given) != len(request.inputs) or len(given) != len(inputs):
+            return None
+        try:
+            arrays = {each.name: _array(given[each.name], each, data) for each in inputs}
+        except (ValueError, LookupError, OverflowError):  # msgspec's own are ValueErrors
+            return None
         rows = {len(array) for array in arrays.values()}
-        if len(rows) != 1 or not 0 < max(rows) <= self._max_rows:
-            raise ValueError("left to the careful reader")
-        return Question(served.layout.pack(arrays), (request.id, []))
+        return arrays if len(rows) == 1 and 0 < max(rows) <= self._max_rows else None
 
-    def _careful(self, served: Served, body: bytes) -> Question:
+    def _careful(
+        self, request: messages.Request, data: Mapping[str, memoryview], served: Served
+    ) -> dict[str, Values]:
         model = served.model
-        request = codec.parse(parse(body))
-        wanted = codec.check_outputs(request, model.manifest)
-        arrays = codec.decode(request, model.manifest.inputs, self._max_rows, model.tokenizer)
-        return Question(served.layout.pack(arrays), (request.id, wanted))
+        tensors = [_tensor(each, data) for each in request.inputs]
+        return feed_of(tensors, model.manifest.inputs, self._max_rows, model.tokenizer)
 
 
-def _asks(request: _Request) -> bool:
-    """Whether the request asks for more than its rows' outputs."""
-    return bool(request.outputs or request.parameters or any(i.parameters for i in request.inputs))
+def _everything(served: Served) -> _Everything:
+    return _Everything(wanted_of([], {}, served.model.manifest))
 
 
-def _array(given: _Input, wanted: Input) -> Values:
+def _array(given: messages.Input, wanted: Input, data: Mapping[str, memoryview]) -> Values:
     """The input's array (rows, *shape).
 
     Raises:
-        ValueError: it is not of the plain kind that is read here.
+        ValueError, LookupError, OverflowError: it is not of the plain kinds that are read here.
+        InvalidRows: its binary data do not fit.
     """
+    raw = data.get(given.name)
+    if raw is not None:
+        return _from_bytes(given, wanted, raw)
     if wanted.scalar and given.shape[1:] in ((), (1,)):
         rows = given.shape[0]
         if wanted.datatype is Datatype.BYTES and given.datatype == "BYTES":
@@ -138,9 +135,70 @@ def _array(given: _Input, wanted: Input) -> Values:
             return np.array(texts, dtype=object).reshape(rows)
         if given.datatype in ("FP64", "FP32") and wanted.kind is not Kind.BOOLEAN:
             return np.array(_holes.decode(given.data), dtype=np.float64).reshape(rows)
-    elif wanted.kind is Kind.TENSOR and given.datatype == wanted.datatype == Datatype.FP32:
-        axes = zip(given.shape[1:], wanted.shape, strict=True)
-        if all(size == -1 or size == each for each, size in axes):
-            numbers = np.array(_floats.decode(given.data), dtype=np.float32)
-            return numbers.reshape(given.shape)
+    if wanted.kind is Kind.TENSOR and given.datatype == wanted.datatype == Datatype.FP32:
+        return _float_tensor(given, wanted)
     raise ValueError("left to the careful reader")
+
+
+def _from_bytes(given: messages.Input, wanted: Input, raw: memoryview) -> Values:
+    name, datatype, shape = given.name, given.datatype, given.shape
+    if not wanted.scalar and wanted.kind is not Kind.TENSOR:
+        raise ValueError("left to the careful reader")
+    array = to_array(raw, datatype, shape, name)
+    as_wanted = datatype == wanted.datatype and shape[1:] == wanted.shape and bool(shape)
+    if as_wanted and datatype != "BYTES" and (wanted.kind is Kind.TENSOR or _plain(array, wanted)):
+        return array
+    return array_of(Tensor(name, datatype, shape, array), wanted, None)
+
+
+def _plain(array: Values, wanted: Input) -> bool:
+    return wanted.kind is not Kind.BOOLEAN and not np.isinf(array).any()
+
+
+def _float_tensor(given: messages.Input, wanted: Input) -> Values:
+    nested = bytes(memoryview(given.data)[:2]) == b"[["
+    rows = (_nested if nested else _floats).decode(given.data)
+    with np.errstate(all="ignore"):
+        numbers = np.array(rows, dtype=np.float32)
+        total = np.add.reduce(numbers, axis=None)  # not finite if one is too large for FP32
+    axes = given.shape[1:]
+    if not isfinite(total) or (nested and numbers.shape != given.shape):
+        raise ValueError("left to the careful reader")
+    if axes != wanted.shape and not _fits(axes, wanted.shape):
+        raise ValueError("left to the careful reader")
+    return numbers.reshape(given.shape)
+
+
+def _fits(axes: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return all(axis in (-1, size) for size, axis in zip(axes, wanted, strict=True))
+
+
+def _tensor(given: messages.Input, data: Mapping[str, memoryview]) -> Tensor:
+    name, datatype, shape = given.name, given.datatype, given.shape
+    if name in data:
+        return Tensor(name, datatype, shape, to_array(data[name], datatype, shape, name))
+    text = bytes(given.data)
+    if not text or text == b"null":
+        raise refused(name, "it has no data")
+    try:
+        values = from_json(text, allow_inf_nan=False)
+    except ValueError as error:  # nested deeper than any tensor, or a lone surrogate
+        raise refused(name, f"its data cannot be read: {error}") from error
+    if not isinstance(values, list):
+        raise refused(name, "its data are no list")
+    return Tensor(name, datatype, shape, values)
+
+
+def _answer(
+    wanted: Wanted, output: Values, labels: Sequence[int | str], binary: list[bytes]
+) -> messages.Answer:
+    """The output's tensor; binary data are put at the end of `binary`."""
+    datatype = wanted.datatype.value
+    if wanted.classes:
+        output, datatype = classified(output, wanted.classes, labels), "BYTES"
+    if not wanted.binary:
+        return messages.Answer(wanted.name, output.shape, datatype, messages.listed(output))
+    raw = from_array(output, datatype)
+    binary.append(raw)
+    size: dict[str, Any] = {"binary_data_size": len(raw)}
+    return messages.Answer(wanted.name, output.shape, datatype, parameters=size)

@@ -35,7 +35,8 @@ class Readiness(BaseModel):
 
     Ready means: the device that the settings ask for is there, and the champions known at the start
     are loaded; with no model registered yet, that jobs and data sets are taken. A database or
-    registry that is down is told, but leaves the service ready: models go on answering.
+    registry that is down, or a prediction log that cannot be written, is told, but leaves the
+    service ready: models go on answering.
     """
 
     ready: bool
@@ -44,6 +45,7 @@ class Readiness(BaseModel):
     models: list[ServedModel]
     database: str = Field(description="ok, or what is wrong.")
     registry: str = Field(description="ok, or what is wrong.")
+    prediction_log: str = Field(description="ok, off, or why predictions are lost.")
 
 
 class Info(BaseModel):
@@ -90,6 +92,7 @@ async def readiness(services: Services) -> Readiness:
         models=_models(services),
         database=await _database(services),
         registry=_registry(services),
+        prediction_log=_prediction_log(services),
     )
 
 
@@ -118,3 +121,9 @@ async def _database(services: Services) -> str:
 def _registry(services: Services) -> str:
     error = services.pool.registry_error
     return error.message if error else "ok"
+
+
+def _prediction_log(services: Services) -> str:
+    if services.recorder is None:
+        return "off"
+    return services.recorder.error or "ok"

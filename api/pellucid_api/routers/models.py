@@ -6,7 +6,7 @@ from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse
 
-from pellucid.bundle import Bundle
+from pellucid.bundle import CARD, Bundle
 from pellucid.errors import NotFound
 from pellucid.resources import ModelSummary, ModelVersionDetail, Page
 from pellucid.tracking import promotion
@@ -30,6 +30,16 @@ class VersionChoice(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     version: int = Field(ge=1, examples=[2])
+
+
+class Promotion(BaseModel):
+    """The version that becomes the champion."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int | None = Field(
+        default=None, ge=1, examples=[2], description="Default: the challenger."
+    )
 
 
 class CardResponse(PlainTextResponse):
@@ -79,8 +89,13 @@ def card(
         version = model.aliases.get(CHAMPION, model.latest)
         if version is None:
             raise NotFound(f"The model {name!r} has no version yet.", where={"model": name})
-    text = _bundle(services, name, version).card
-    return CardResponse(text)
+    bundle = _bundle(services, name, version)
+    if not (bundle.root / CARD).is_file():
+        raise NotFound(
+            f"Version {version} of {name!r} has no model card: it was made elsewhere.",
+            where={"model": name, "version": version},
+        )
+    return CardResponse(bundle.card)
 
 
 def set_alias(
@@ -99,9 +114,10 @@ def delete_alias(services: Held, name: ModelName, alias: AliasName) -> None:
     services.registry.delete_alias(name, alias)
 
 
-def promote(services: Held, name: ModelName, body: VersionChoice) -> ModelSummary:
-    """Make a version the champion; it serves within seconds."""
-    promotion.promote(services.registry, name, body.version)
+def promote(services: Held, name: ModelName, body: Promotion) -> ModelSummary:
+    """Make a version the champion; it serves within seconds, and competes no longer."""
+    version = body.version or promotion.challenger(services.registry, name)
+    promotion.promote(services.registry, name, version)
     return show(services, name)
 
 

@@ -1,22 +1,28 @@
 """The Open Inference Protocol v2 over REST."""
 
+from collections.abc import Iterable
 from importlib.metadata import version as installed
 from typing import Any
 
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from pellucid.errors import ModelNotReady
+from pellucid.errors import InvalidInput, ModelNotReady
+from pellucid_api.bodies import SmallBody
 from pellucid_api.deps import Held, ModelName, VersionNumber
 from pellucid_api.engine.served import Served
-from pellucid_api.oip import codec
+from pellucid_api.oip import describe
+from pellucid_api.oip.parameters import flag
 from pellucid_api.oip.types import (
+    IndexEntry,
     InferenceRequest,
     Live,
     ModelMetadata,
     ModelReady,
+    ModelStatistics,
     Ready,
     ServerMetadata,
+    Statistics,
 )
 from pellucid_api.plane.asgi import answer
 from pellucid_api.services import Services
@@ -64,12 +70,21 @@ INFER_BODY = {
 }
 
 
+def _optional(**properties: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties}
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+
+
+INDEX_BODY = _optional(ready={"type": "boolean", "default": False})
+REPOSITORY_BODY = _optional(parameters={"type": "object"})
 REQUEST_SCHEMAS = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
 
 
 def server() -> ServerMetadata:
     """Name the server and its extensions of the protocol."""
-    return ServerMetadata(name="pellucid", version=installed("pellucid"), extensions=[])
+    return ServerMetadata(
+        name="pellucid", version=installed("pellucid"), extensions=list(describe.EXTENSIONS)
+    )
 
 
 def live() -> Live:
@@ -120,8 +135,10 @@ async def infer(services: Held, name: ModelName, request: Request) -> Response:
     One input tensor per raw column, of shape [rows] or [rows, 1]: BYTES for categories (null or ""
     is missing), any numeric datatype for the others (null is missing; times are seconds since
     1970-01-01 UTC). An image: BYTES, base64 of its file, or UINT8 pixels [rows, height, width,
-    channels]. A sequence: [rows, steps]. A text: BYTES, or INT64 tokens [rows, tokens]. JSON only:
-    the binary tensor extension is refused.
+    channels]. A sequence: [rows, steps]. A text: BYTES, or INT64 tokens [rows, tokens]. A tensor
+    of a model that was made elsewhere: as the model's metadata say. Tensors may follow the JSON as
+    binary data, whose header is Inference-Header-Content-Length. The header X-Request-Timeout-Ms
+    allows so many milliseconds.
     """
     served = services.pool.champion(name)
     return await answer(request, services.plane, services.tensors, served)
@@ -135,6 +152,83 @@ async def infer_with_version(
     return await answer(request, services.plane, services.tensors, served)
 
 
+def config(services: Held, name: ModelName) -> dict[str, Any]:
+    """Show the champion's configuration as Triton writes it."""
+    return _config(services, services.pool.champion(name))
+
+
+def version_config(services: Held, name: ModelName, version: VersionNumber) -> dict[str, Any]:
+    """Show a version's configuration as Triton writes it."""
+    return _config(services, services.pool.version(name, version))
+
+
+def all_stats(services: Held) -> Statistics:
+    """Count the requests of all versions in memory."""
+    names = [served.name for served in services.pool.champions()]
+    return _statistics(each for name in names for each in _loaded(services, name))
+
+
+def stats(services: Held, name: ModelName) -> Statistics:
+    """Count the requests of a model's versions in memory."""
+    return _statistics(_loaded(services, services.pool.champion(name).name))
+
+
+def version_stats(services: Held, name: ModelName, version: VersionNumber) -> Statistics:
+    """Count the requests of a version."""
+    return _statistics([services.pool.version(name, version)])
+
+
+def index(services: Held, body: SmallBody) -> list[IndexEntry]:
+    """List the registered models and the versions in memory.
+
+    `{"ready": true}` leaves out what does not answer.
+    """
+    ready = flag(body, "ready")
+    return [IndexEntry(**each) for each in describe.repository(services.pool, ready=ready)]
+
+
+def load(services: Held, name: ModelName, body: SmallBody) -> Response:
+    """Load the champion, and serve the model again if it was unloaded."""
+    _require_none(body, "A model is loaded as it was registered")
+    services.pool.load(name)
+    return Response()
+
+
+def unload(services: Held, name: ModelName, body: SmallBody) -> Response:
+    """Stop serving a model in this process, until it is loaded again or the process restarts."""
+    _require_none(body, "A model is unloaded alone", "unload_dependents")
+    services.pool.unload(name)
+    return Response()
+
+
+def _require_none(body: dict[str, Any], reason: str, *known: str) -> None:
+    parameters = body.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise InvalidInput("`parameters` is no JSON object.", where={"path": "parameters"})
+    given = [str(name) for name in parameters if name not in known]
+    if given:
+        raise InvalidInput(
+            f"{reason}, without the parameters {', '.join(given)}.",
+            where={"parameter": given[0]},
+            remedy="Register another version with what it is to have.",
+        )
+
+
+def _config(services: Services, served: Served) -> dict[str, Any]:
+    settings = services.settings
+    return describe.configuration(served, settings.max_rows, settings.max_batch_rows)
+
+
+def _loaded(services: Services, name: str) -> list[Served]:
+    versions = services.pool.loaded(name)
+    found = [services.pool.in_memory(name, version) for version in versions]
+    return [each for each in found if each is not None]  # one may have left since
+
+
+def _statistics(versions: Iterable[Served]) -> Statistics:
+    return Statistics(model_stats=[ModelStatistics(**describe.statistics(v)) for v in versions])
+
+
 def _metadata(services: Services, served: Served) -> ModelMetadata:
     versions = services.pool.loaded(served.name)
-    return codec.metadata(served.name, versions, served.model.manifest)
+    return describe.metadata(served.name, versions, served.model.manifest)

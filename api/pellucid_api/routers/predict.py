@@ -5,6 +5,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid_api.deps import Held, ModelName, VersionNumber
 from pellucid_api.plane.asgi import answer
+from pellucid_api.plane.formats import ARROW
 
 _ROW = {"age": 41, "purpose": "car", "employed": True, "since": "2024-05-31", "income": None}
 EXAMPLES = {
@@ -35,7 +36,12 @@ ROWS_BODY = {
                     ]
                 },
                 "examples": EXAMPLES,
-            }
+            },
+            "text/csv": {"schema": {"type": "string"}, "example": "age,purpose\n41,car\n,boat\n"},
+            ARROW: {
+                "schema": {"type": "string", "format": "binary"},
+                "example": "the bytes that pyarrow.ipc.new_stream writes",
+            },
         },
     }
 }
@@ -48,7 +54,9 @@ async def predict(services: Held, name: ModelName, request: Request) -> Response
     unless they say otherwise), lists of numbers; images as base64 of a PNG, JPEG or other file, or
     as pixels from 0 to 255. Every column must be there; null stands for a missing value, except
     for an image. A category that training never saw is answered like any rare one. Each answer
-    has its own id; the value of a forecast is a list.
+    has its own id; the value of a forecast is a list. Columns instead of rows, CSV and Arrow IPC
+    streams are taken as well; `Accept` asks for CSV or Arrow answers. A model that was made
+    elsewhere takes nested lists, and answers with `outputs`.
     """
     served = services.pool.champion(name)
     return await answer(request, services.plane, services.rows, served)

@@ -49,7 +49,12 @@ class SequenceTransformer(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    """(N, tokens) int64 -> (N, outputs)."""
+    """(N, tokens) int64 -> (N, outputs).
+
+    Before the encoder a convolution adds to each token what its two neighbours say (as the
+    convolutional tokenizer of Hassani et al., 2021, does for images): from a few thousand texts,
+    attention alone hardly learns what stands beside what.
+    """
 
     def __init__(self, spec: plan.Transformer, features: Features, outputs: int) -> None:
         super().__init__()
@@ -57,6 +62,7 @@ class TextTransformer(nn.Module):
         self.tokens = nn.Embedding(features.vocabulary, spec.width, padding_idx=0)
         nn.init.normal_(self.tokens.weight, std=spec.width**-0.5)
         nn.init.zeros_(self.tokens.weight[:2])  # what training never shows means nothing
+        self.neighbours = nn.Conv1d(spec.width, spec.width, 3, padding=1)
         self.reader = _Reader(spec, tokens, outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -71,7 +77,9 @@ class TextTransformer(nn.Module):
 
     def from_embedding(self, embedded: Tensor, inputs: Tensor) -> Tensor:
         """Shapes: (N, tokens, width), (N, tokens) -> (N, outputs)."""
-        raw: Tensor = self.reader(embedded, inputs != 0)
+        real = inputs != 0
+        nearby = self.neighbours((embedded * real.unsqueeze(-1)).transpose(1, 2)).transpose(1, 2)
+        raw: Tensor = self.reader(embedded + nearby.relu(), real)
         return raw
 
 

@@ -19,7 +19,7 @@ FAR = 10.0  # a typical deviation; 1 is what standardised inputs have
 SHARED = 0.05  # of the validation rows
 _ROWS = 4096  # enough for every rule here
 _BINS = 32
-_FEWEST = 40
+_FEWEST = 150  # rows; on a half of fewer, an honest column may be without an error by chance
 
 Floats = npt.NDArray[np.float64]
 

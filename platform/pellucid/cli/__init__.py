@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from pellucid.cli import data, extras, jobs, models, services
+from pellucid.cli import data, extras, jobs, models, predictions, services, traffic
 from pellucid.cli.reproduce import reproduce
 from pellucid.cli.terminal import fail
 from pellucid.errors import PellucidError
@@ -25,7 +25,9 @@ app.add_typer(data.app, name="data")
 app.command()(jobs.train)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
+app.add_typer(traffic.app, name="traffic")
 app.command()(models.predict)
+app.add_typer(predictions.app, name="predictions")
 app.command()(reproduce)
 services.register(app)
 extras.register(app)

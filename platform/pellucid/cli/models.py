@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pellucid.cli.scoring import score_file
 from pellucid.cli.terminal import (
     Json,
     connect,
@@ -20,7 +21,7 @@ from pellucid.errors import InvalidRows
 
 if TYPE_CHECKING:
     from pellucid.client import Client
-    from pellucid.resources import ModelSummary, Prediction
+    from pellucid.resources import ModelSummary, Prediction, Quantiles
 
 app = typer.Typer(help="Look at registered models; promote and roll back.", no_args_is_help=True)
 
@@ -82,8 +83,36 @@ def card(name: Name, version: Version = None) -> None:
 
 
 @app.command()
+def stats(name: Name, as_json: Json = False) -> None:
+    """Show what each version has done; times are estimates, as p50 / p90 / p99 in ms."""
+    with connect() as client:
+        found = client.models.stats(name)
+    if as_json:
+        show_json(found)
+        return
+    show_table(
+        ("version", "since", "requests", "errors", "rows", "rows/run", "latency", "queue", "run"),
+        (
+            (
+                each.version,
+                each.since,
+                each.requests,
+                sum(each.errors.values()),
+                each.rows,
+                each.rows_per_run,
+                *(_milliseconds(times) for times in (each.latency, each.queue, each.compute)),
+            )
+            for each in found.versions
+        ),
+        "No version was loaded yet.",
+    )
+
+
+@app.command()
 def promote(
-    name: Name, version: Annotated[int, typer.Argument(min=1)], as_json: Json = False
+    name: Name,
+    version: Annotated[int | None, typer.Argument(min=1, help="Default: the challenger.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Make a version the champion."""
     with connect() as client:
@@ -97,8 +126,28 @@ def rollback(name: Name, as_json: Json = False) -> None:
         _show_aliases(client.models.rollback(name), as_json)
 
 
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="An ONNX file, its external data beside it.")],
+    name: Annotated[str, typer.Option(help="The model's name.")],
+    alias: Annotated[
+        str | None, typer.Option(help="champion: serve it. challenger, or any other.")
+    ] = None,
+) -> None:
+    """Register an ONNX model that was made elsewhere; the same file again is the same version."""
+    from pellucid.settings import Settings
+    from pellucid.tracking.imports import import_onnx
+    from pellucid.tracking.mlflow import connect as connect_mlflow
+
+    tracker, registry = connect_mlflow(Settings.load())
+    version = import_onnx(tracker, registry, file, name, alias)
+    say(f"{name} version {version.version}" + (f" is the {alias}" if alias else ""))
+
+
 def predict(
-    name: Name,
+    name: Annotated[
+        str | None, typer.Argument(help="The model's name; of a --file also NAME@ALIAS, NAME/3.")
+    ] = None,
     rows: Annotated[
         Path | None,
         typer.Argument(
@@ -112,9 +161,30 @@ def predict(
         list[str] | None, typer.Option(help="A text, for a model of texts. Repeatable.")
     ] = None,
     version: Version = None,
+    model: Annotated[str | None, typer.Option(help="The same as NAME.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Score a whole .parquet or .csv, batch by batch, to --out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A .parquet or .csv to be written.")] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="A column to keep. Repeatable; default: all but the inputs."),
+    ] = None,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows of one request.")] = 10_000,
     as_json: Json = False,
 ) -> None:
-    """Predict rows of raw columns, images or texts."""
+    """Predict rows of raw columns, images or texts, or a whole file.
+
+    The same command again, after an interruption, goes on where it was.
+    """
+    name = name or model
+    if name is None:
+        raise typer.BadParameter("name the model")
+    if file is not None:
+        if out is None:
+            raise typer.BadParameter("--file needs --out")
+        score_file(name, file, out, tuple(ids) if ids else None, batch_rows, version)
+        return
     if [bool(rows), bool(image), bool(text)].count(True) != 1:
         raise InvalidRows(
             "There is nothing to predict, or more than one kind of it.",
@@ -132,16 +202,19 @@ def predict(
         show_json(answer)
         return
     say(f"{answer.model} version {answer.version}")
-    classes = list(answer.predictions[0].probabilities or {}) if answer.predictions else []
-    outcome = "label" if classes else "value"
+    first = answer.predictions[0]
+    classes, outputs = list(first.probabilities or {}), list(first.outputs or {})
+    outcomes = outputs or (["label"] if classes else ["value"])
     show_table(
-        (outcome, *(f"p({name})" for name in classes), "prediction id"),
+        (*outcomes, *(f"p({name})" for name in classes), "prediction id"),
         (_cells(prediction, classes) for prediction in answer.predictions),
         "No rows.",
     )
 
 
 def _cells(prediction: "Prediction", classes: list[str]) -> list[object]:
+    if prediction.outputs is not None:
+        return [*(json.dumps(each) for each in prediction.outputs.values()), prediction.id]
     value = prediction.value
     outcome: object = ", ".join(f"{v:g}" for v in value) if isinstance(value, list) else value
     if prediction.label is not None:
@@ -216,6 +289,12 @@ def _read_table(path: Path) -> list[dict[str, Any]]:
 
 def _aliases(model: "ModelSummary") -> str:
     return ", ".join(f"{alias} = {number}" for alias, number in sorted(model.aliases.items()))
+
+
+def _milliseconds(found: "Quantiles | None") -> str:
+    if found is None:
+        return ""
+    return " / ".join(f"{1000 * seconds:.3g}" for seconds in (found.p50, found.p90, found.p99))
 
 
 def _show_aliases(model: "ModelSummary", as_json: bool) -> None:

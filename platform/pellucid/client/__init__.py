@@ -20,9 +20,11 @@ from pellucid.client.connection import Connection, as_json, segment
 from pellucid.client.datasets import Datasets
 from pellucid.client.jobs import Jobs
 from pellucid.client.models import Models
-from pellucid.resources import Predictions
+from pellucid.resources import LoggedPrediction, Predictions
 
 __all__ = ["Client"]
+
+_ARROW = "application/vnd.apache.arrow.stream"
 
 
 class Client:
@@ -73,3 +75,38 @@ class Client:
         path += f"/versions/{version}/predict" if version else "/predict"
         sent = [{name: as_json(value) for name, value in row.items()} for row in rows]
         return self._connection.fetch(Predictions, "POST", path, json=sent)
+
+    def predict_table(
+        self, model: str, table: Any, version: int | None = None, *, text: bool = False
+    ) -> Any:
+        """Predictions for the rows of a pyarrow.Table, as a pyarrow.Table.
+
+        Its columns: `prediction_id`; `label` and `probability_CLASS`, or `value`; of a model that
+        was made elsewhere its outputs. The schema's metadata name model and version.
+
+        Args:
+            model: its name.
+            table: the model's raw columns.
+            version: of the model; None: the champion.
+            text: all columns are strings, to be read as the cells of a CSV.
+        """
+        import pyarrow as pa
+        from pyarrow import csv
+
+        sink = pa.BufferOutputStream()
+        if text:
+            csv.write_csv(table, sink)
+        else:
+            with pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table)
+        path = f"/v1/models/{segment(model)}"
+        path += f"/versions/{version}/predict" if version else "/predict"
+        headers = {"Content-Type": "text/csv" if text else _ARROW, "Accept": _ARROW}
+        content = sink.getvalue().to_pybytes()
+        response = self._connection.send("POST", path, content=content, headers=headers)
+        return pa.ipc.open_stream(response.content).read_all()
+
+    def prediction(self, prediction_id: str) -> LoggedPrediction:
+        """An answered prediction, from the prediction log."""
+        path = f"/v1/predictions/{segment(prediction_id)}"
+        return self._connection.fetch(LoggedPrediction, "GET", path)

@@ -1,7 +1,14 @@
 """Registered models over REST."""
 
 from pellucid.client.connection import Connection, given, segment
-from pellucid.resources import ModelSummary, ModelVersionDetail, Page
+from pellucid.resources import (
+    Comparisons,
+    ModelStatistics,
+    ModelSummary,
+    ModelVersionDetail,
+    Page,
+    Traffic,
+)
 
 Summaries = list[ModelSummary]
 
@@ -32,14 +39,48 @@ class Models:
             "GET", _model(name) + "/card", params=given(version=version)
         ).text
 
-    def promote(self, name: str, version: int) -> ModelSummary:
-        """Make a version the champion."""
-        body = {"version": version}
+    def stats(self, name: str) -> ModelStatistics:
+        """What each version has done: requests, errors, rows, latency."""
+        return self._connection.fetch(ModelStatistics, "GET", _model(name) + "/stats")
+
+    def promote(self, name: str, version: int | None = None) -> ModelSummary:
+        """Make a version, or else the challenger, the champion."""
+        body = given(version=version)
         return self._connection.fetch(ModelSummary, "POST", _model(name) + "/promote", json=body)
 
     def rollback(self, name: str) -> ModelSummary:
         """Make the previous champion the champion again."""
         return self._connection.fetch(ModelSummary, "POST", _model(name) + "/rollback")
+
+    def traffic(self, name: str) -> Traffic:
+        """Who answers the requests, and who sees copies of them."""
+        return self._connection.fetch(Traffic, "GET", _model(name) + "/traffic")
+
+    def set_traffic(
+        self,
+        name: str,
+        *,
+        challenger: tuple[int, float] | None = None,
+        shadow: tuple[int, float] | None = None,
+    ) -> Traffic:
+        """Let versions compete with the champion, in place of all that competed before.
+
+        Args:
+            name: of the model.
+            challenger: a version, and the share of the requests that it answers, from 0 to 1.
+            shadow: a version, and the share of the requests that it sees copies of.
+        """
+        pairs = given(challenger=challenger, shadow=shadow)
+        rules = {role: {"version": v, "share": share} for role, (v, share) in pairs.items()}
+        return self._connection.fetch(Traffic, "PUT", _model(name) + "/traffic", json=rules)
+
+    def abort(self, name: str) -> Traffic:
+        """End all competition: the champion answers everything."""
+        return self._connection.fetch(Traffic, "DELETE", _model(name) + "/traffic")
+
+    def comparison(self, name: str) -> Comparisons:
+        """What the competition has shown so far, in the process that answers."""
+        return self._connection.fetch(Comparisons, "GET", _model(name) + "/comparison")
 
     def set_alias(self, name: str, alias: str, version: int) -> ModelSummary:
         """Point an alias at a version."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from pellucid.db.tables.jobs import JobEventRow, JobRow
@@ -74,6 +74,13 @@ class Requests(JobTable):
                 **values,
             )
             return to_job(row), True
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are, by status."""
+        query = select(JobRow.status, func.count()).group_by(JobRow.status)
+        with self._database.reading() as session:
+            there = {row[0]: row[1] for row in session.execute(query)}
+        return {status.value: there.get(status.value, 0) for status in JobStatus}
 
     def get(self, job_id: str) -> Job:
         """The job. Raises `NotFound`."""

@@ -93,6 +93,10 @@ from pellucid.plan.search import (
     Search,
     Space,
 )
+from pellucid.plan.serving import (
+    Log,
+    Serving,
+)
 
 __all__ = [
     "NAME_PATTERN",
@@ -120,6 +124,7 @@ __all__ = [
     "Hybrid",
     "Images",
     "Initialization",
+    "Log",
     "Loss",
     "Lstm",
     "Mae",
@@ -149,6 +154,7 @@ __all__ = [
     "Schedule",
     "Search",
     "Sequences",
+    "Serving",
     "Sgd",
     "Space",
     "Split",

@@ -24,6 +24,7 @@ from pellucid.plan.optimization import (
 )
 from pellucid.plan.reporting import Evaluation, Explanation, Gates
 from pellucid.plan.search import CrossValidation, Search
+from pellucid.plan.serving import Serving
 
 
 class Plan(Part):
@@ -66,6 +67,7 @@ class Plan(Part):
     evaluation: Evaluation = Evaluation()
     explanation: Explanation = Explanation()
     gates: Gates = Gates()
+    serving: Serving = Serving()
 
     @classmethod
     def parse(cls, value: Any) -> Self:

@@ -114,7 +114,10 @@ class Tcn(Part):
 
 
 class Transformer(Part):
-    """A transformer encoder (Vaswani et al., 2017), normalised before each block."""
+    """A transformer encoder (Vaswani et al., 2017), normalised before each block.
+
+    Over text, a convolution mixes neighbouring tokens first.
+    """
 
     kind: Literal["transformer"] = "transformer"
     modalities: ClassVar[tuple[Modality, ...]] = ("sequence", "text")

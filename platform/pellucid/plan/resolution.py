@@ -29,6 +29,8 @@ def resolve(plan: Plan, schema: Schema, classes: int | None = None) -> tuple[Pla
     schema = schema.with_roles(plan.data.roles)
     target = plan.target or _only_target(schema)
     _require_column(schema, target, "target")
+    for name in plan.serving.log.redact:
+        _require_column(schema, name, "serving.log.redact")
     schema = schema.with_roles({target: Role.TARGET}, path="target")
     schema = schema.with_roles(
         {c.name: Role.IGNORE for c in schema.having(Role.TARGET) if c.name != target}

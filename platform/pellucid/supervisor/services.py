@@ -25,9 +25,11 @@ def running(settings: Settings, say: Say) -> Iterator[Supervisor]:
         Unavailable: a service does not start.
     """
     settings.require_keys_beyond_loopback()
-    _require_free(settings.host, settings.port, "port")
+    require_free(settings.host, settings.port, "port")
+    if settings.grpc_port:
+        require_free(settings.host, settings.grpc_port, "grpc_port")
     if not settings.mlflow_url:
-        _require_free(_LOOPBACK, settings.mlflow_port, "mlflow_port")
+        require_free(_LOOPBACK, settings.mlflow_port, "mlflow_port")
     settings.home.mkdir(parents=True, exist_ok=True)
     upgrade(settings.resolved_database_url)
     say(f"the database is ready at {_without_password(settings.resolved_database_url)}")
@@ -51,6 +53,8 @@ def on_free_ports(settings: Settings) -> Settings:
     changed = {}
     if not _is_free(settings.host, settings.port):
         changed["port"] = _free_port(settings.host)
+    if settings.grpc_port and not _is_free(settings.host, settings.grpc_port):
+        changed["grpc_port"] = _free_port(settings.host)
     if not settings.mlflow_url and not _is_free(_LOOPBACK, settings.mlflow_port):
         changed["mlflow_port"] = _free_port(_LOOPBACK)
     return settings.model_copy(update=changed)
@@ -71,7 +75,8 @@ def _mlflow(settings: Settings) -> Service:
     return Service("mlflow", command.arguments, command.environment, health)
 
 
-def _require_free(host: str, port: int, setting: str) -> None:
+def require_free(host: str, port: int, setting: str) -> None:
+    """Refuse a port that another process has. Raises `InvalidSettings`."""
     if not _is_free(host, port):
         raise InvalidSettings(
             f"Port {port} is taken by another process.",

@@ -15,6 +15,7 @@ from pellucid.jobs.workspace import Metric
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+SHADOW = "shadow"
 JOB_TAG = "pellucid.job_id"  # on runs and versions: whose they are
 
 
@@ -100,6 +101,15 @@ class Registry(Protocol):
         """The run's version of `name`: found, or made from the bundle. One per run, ever."""
         ...
 
+    def register_onnx(
+        self, run_id: str, name: str, model: Path, tags: Mapping[str, str]
+    ) -> ModelVersion:
+        """The run's version of `name`: found, or made from an ONNX file that was made elsewhere.
+
+        Raises `InvalidData` where the file is no ONNX model.
+        """
+        ...
+
     def models(self) -> list[RegisteredModel]:
         """Every registered model, by name."""
         ...
@@ -126,6 +136,10 @@ class Registry(Protocol):
 
     def set_model_tag(self, name: str, key: str, value: str) -> None:
         """Set a tag of the registered model. Raises `NotFound`."""
+        ...
+
+    def delete_model_tag(self, name: str, key: str) -> None:
+        """Remove a tag of the registered model; no error where it has none. Raises `NotFound`."""
         ...
 
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:

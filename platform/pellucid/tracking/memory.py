@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,21 +116,23 @@ class MemoryTracker:
         self, run_id: str, name: str, bundle: Path, tags: Mapping[str, str]
     ) -> ModelVersion:
         """The run's version of `name`: found, or made from the bundle. One per run, ever."""
-        with self._answering():
-            versions = self._versions.setdefault(name, [])
-            found = next((v for v in versions if v.run_id == run_id), None)
-            if found is None:
-                Bundle.open(bundle)
-                found = ModelVersion(
-                    name=name,
-                    version=len(versions) + 1,
-                    run_id=run_id,
-                    created=datetime.now(UTC).isoformat(),
-                    tags=dict(tags),
-                )
-                shutil.copytree(bundle, self._path(name, found.version))
-                versions.append(found)
-            return self.version(name, found.version)
+
+        def put(to: Path) -> None:
+            Bundle.open(bundle)
+            shutil.copytree(bundle, to)
+
+        return self._register(run_id, name, tags, put)
+
+    def register_onnx(
+        self, run_id: str, name: str, model: Path, tags: Mapping[str, str]
+    ) -> ModelVersion:
+        """The run's version of `name`: found, or made from an ONNX file that was made elsewhere."""
+
+        def put(to: Path) -> None:
+            to.mkdir(parents=True)
+            shutil.copyfile(model, to / model.name)
+
+        return self._register(run_id, name, tags, put)
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model, by name."""
@@ -183,6 +185,12 @@ class MemoryTracker:
             self.model(name)
             self._model_tags.setdefault(name, {})[key] = value
 
+    def delete_model_tag(self, name: str, key: str) -> None:
+        """Remove a tag of the registered model; no error where it has none. Raises `NotFound`."""
+        with self._answering():
+            self.model(name)
+            self._model_tags.get(name, {}).pop(key, None)
+
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version. Raises `NotFound`."""
         with self._answering():
@@ -196,6 +204,24 @@ class MemoryTracker:
             self.version(name, version)
             if not (to / MANIFEST).is_file():
                 shutil.copytree(self._path(name, version), to)
+
+    def _register(
+        self, run_id: str, name: str, tags: Mapping[str, str], put: Callable[[Path], None]
+    ) -> ModelVersion:
+        with self._answering():
+            versions = self._versions.setdefault(name, [])
+            found = next((v for v in versions if v.run_id == run_id), None)
+            if found is None:
+                found = ModelVersion(
+                    name=name,
+                    version=len(versions) + 1,
+                    run_id=run_id,
+                    created=datetime.now(UTC).isoformat(),
+                    tags=dict(tags),
+                )
+                put(self._path(name, found.version))
+                versions.append(found)
+            return self.version(name, found.version)
 
     def _answering(self) -> threading.RLock:
         """The lock to work under, if the tracker is up."""

@@ -1,6 +1,7 @@
 """Which version is the champion, and which were champions before it."""
 
 from pellucid.errors import Conflict
+from pellucid.tracking import traffic
 from pellucid.tracking.contract import CHALLENGER, CHAMPION, RegisteredModel, Registry
 
 _HISTORY_TAG = "pellucid.former_champions"  # version numbers, the most recent last
@@ -9,6 +10,8 @@ _LONGEST_HISTORY = 100
 
 def promote(registry: Registry, name: str, version: int) -> None:
     """Make a version the champion and remember the one it replaces.
+
+    If it was the challenger or the shadow, it is that no longer, and its share of the traffic ends.
 
     The memory is written first: a crash between the two steps leaves the champion as its own
     predecessor, which `rollback` passes over.
@@ -24,8 +27,25 @@ def promote(registry: Registry, name: str, version: int) -> None:
         _remember(registry, name, [*_former(model), current])
     if current != version:
         registry.set_alias(name, CHAMPION, version)
-    if model.aliases.get(CHALLENGER) == version:
-        registry.delete_alias(name, CHALLENGER)
+    traffic.withdraw(registry, model, version)
+
+
+def challenger(registry: Registry, name: str) -> int:
+    """The version that competes for the champion's place.
+
+    Raises:
+        NotFound: there is no such model.
+        Conflict: it has no challenger.
+        TrackerUnavailable: the registry does not answer.
+    """
+    version = registry.model(name).aliases.get(CHALLENGER)
+    if version is None:
+        raise Conflict(
+            f"Model {name!r} has no challenger.",
+            where={"model": name},
+            remedy="Name the version to promote.",
+        )
+    return version
 
 
 def rollback(registry: Registry, name: str) -> int:

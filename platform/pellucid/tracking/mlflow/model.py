@@ -62,6 +62,32 @@ def model_directory(bundle: Bundle, run_id: str, model_id: str) -> Iterator[Path
         yield root
 
 
+@contextmanager
+def onnx_directory(model: Path, run_id: str, model_id: str) -> Iterator[Path]:
+    """An ONNX file that was made elsewhere as MLflow's ONNX flavour; gone at the end of the block.
+
+    Raises:
+        InvalidData: it cannot be read, or is no ONNX model.
+    """
+    try:
+        loaded = onnx.load(model)  # with its external data
+        onnx.checker.check_model(str(model))
+    except Exception as error:  # onnx's and protobuf's errors share no base class
+        raise errors.InvalidData(
+            f"It is no ONNX model: {error}.", where={"file": str(model)}
+        ) from error
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch) / "model"
+        mlflow.onnx.save_model(
+            loaded,
+            str(root),
+            mlflow_model=Model(run_id=run_id, model_id=model_id),
+            pip_requirements=[*_pinned(["mlflow", "onnx"]), "numpy", "onnxruntime", "pandas"],
+            onnx_execution_providers=["CPUExecutionProvider"],
+        )
+        yield root
+
+
 def _carry_scoring(package: Path) -> None:
     """Write what scoring needs of Pellucid as a package of its own."""
     sources = {"__init__.py": Path(scoring.__file__), "errors.py": Path(errors.__file__)}
@@ -131,8 +157,11 @@ def _requirements(manifest: Manifest) -> list[str]:
     """What scoring needs, given here so that MLflow does not run the model to find out."""
     kinds = {entry.kind for entry in manifest.inputs}
     names = ["mlflow", "onnx", *(_LIBRARIES[kind] for kind in _LIBRARIES if kind in kinds)]
-    pinned = [f"{name}=={importlib.metadata.version(name)}" for name in names]
-    return [*pinned, "numpy", "onnxruntime", "pandas"]
+    return [*_pinned(names), "numpy", "onnxruntime", "pandas"]
+
+
+def _pinned(names: list[str]) -> list[str]:
+    return [f"{name}=={importlib.metadata.version(name)}" for name in names]
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:

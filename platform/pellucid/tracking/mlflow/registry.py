@@ -3,8 +3,8 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from pellucid.errors import Conflict, NotFound
 from pellucid.plan import NAME_PATTERN
 from pellucid.tracking.contract import ModelVersion, RegisteredModel
 from pellucid.tracking.mlflow.failures import translated
-from pellucid.tracking.mlflow.model import model_directory
+from pellucid.tracking.mlflow.model import model_directory, onnx_directory
 from pellucid.tracking.mlflow.runs import fitting_params, latest_metrics
 from pellucid.tracking.page import flatten
 
-_BUNDLE_TAG = "pellucid.bundle"  # SHA-256 of the manifest: which bundle a logged model holds
+_BUNDLE_TAG = "pellucid.bundle"  # SHA-256 of the manifest or ONNX file: what a logged model holds
 _TEXT_LENGTH = 5000  # of descriptions and tags, in MLflow's database
 _PAGE = 1000
 _NOT_IN_MODEL_NAMES = re.compile(r"[^\w-]")
@@ -44,25 +44,22 @@ class MlflowRegistry:
         The files go into one of MLflow's logged models, which shows them with the run's test
         metrics; the version points there. It is created last, so a version always has its files.
         """
-        found = self._of_run(run_id, name)
-        if found is None:
+
+        def log() -> tuple[str, str]:
             opened = Bundle.open(bundle)
-            model_id = self._log_model(run_id, opened)
-            with suppress(Conflict), translated():
-                self._client.create_registered_model(name)
-            self._client.create_model_version(
-                name,
-                f"models:/{model_id}",
-                run_id,
-                tags={key: str(value)[:_TEXT_LENGTH] for key, value in tags.items()},
-                description=opened.card[:_TEXT_LENGTH],
-                await_creation_for=None,
-                model_id=model_id,
-            )
-            found = self._of_run(run_id, name)
-        if found is None:
-            raise NotFound(f"The new version of {name} was deleted at once.")
-        return self.version(name, found)
+            return self._log_model(run_id, opened), opened.card
+
+        return self._register(run_id, name, tags, log)
+
+    @translated()
+    def register_onnx(
+        self, run_id: str, name: str, model: Path, tags: Mapping[str, str]
+    ) -> ModelVersion:
+        """The run's version of `name`: found, or made from an ONNX file that was made elsewhere.
+
+        Raises `InvalidData` where the file is no ONNX model.
+        """
+        return self._register(run_id, name, tags, lambda: (self._log_onnx(run_id, name, model), ""))
 
     @translated()
     def models(self) -> list[RegisteredModel]:
@@ -120,6 +117,12 @@ class MlflowRegistry:
         self._client.set_registered_model_tag(name, key, value[:_TEXT_LENGTH])
 
     @translated()
+    def delete_model_tag(self, name: str, key: str) -> None:
+        """Remove a tag of the registered model; no error where it has none. Raises `NotFound`."""
+        _require_name(name)
+        self._client.delete_registered_model_tag(name, key)
+
+    @translated()
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version, one after the other. Raises `NotFound`."""
         _require_name(name)
@@ -151,10 +154,65 @@ class MlflowRegistry:
             self._client.delete_model_version(name, str(number))
         return numbers[0] if numbers else None
 
+    def _register(
+        self,
+        run_id: str,
+        name: str,
+        tags: Mapping[str, str],
+        log: Callable[[], tuple[str, str]],
+    ) -> ModelVersion:
+        """The run's version, made if need be of what `log` gives: a logged model, a description."""
+        found = self._of_run(run_id, name)
+        if found is None:
+            model_id, description = log()
+            with suppress(Conflict), translated():
+                self._client.create_registered_model(name)
+            self._client.create_model_version(
+                name,
+                f"models:/{model_id}",
+                run_id,
+                tags={key: str(value)[:_TEXT_LENGTH] for key, value in tags.items()},
+                description=description[:_TEXT_LENGTH],
+                await_creation_for=None,
+                model_id=model_id,
+            )
+            found = self._of_run(run_id, name)
+        if found is None:
+            raise NotFound(f"The new version of {name} was deleted at once.")
+        return self.version(name, found)
+
     def _log_model(self, run_id: str, bundle: Bundle) -> str:
-        """The run's logged model with this bundle's files: found, completed, or made."""
+        """The run's logged model with this bundle's files."""
+        manifest = bundle.manifest
+        return self._logged(
+            run_id,
+            manifest.name,
+            sha256_of(bundle.root / MANIFEST),
+            lambda model_id: model_directory(bundle, run_id, model_id),
+            params=fitting_params(flatten(manifest.plan)),
+            model_type=manifest.task,
+        )
+
+    def _log_onnx(self, run_id: str, name: str, model: Path) -> str:
+        """The run's logged model with an ONNX file that was made elsewhere."""
+        return self._logged(
+            run_id,
+            name,
+            sha256_of(model),
+            lambda model_id: onnx_directory(model, run_id, model_id),
+            model_type="other",
+        )
+
+    def _logged(
+        self,
+        run_id: str,
+        name: str,
+        digest: str,
+        directory: Callable[[str], AbstractContextManager[Path]],
+        **told: Any,
+    ) -> str:
+        """The run's logged model with these files: found, completed, or made."""
         run = self._client.get_run(run_id)
-        digest = sha256_of(bundle.root / MANIFEST)
         found = self._client.search_logged_models(
             [run.info.experiment_id],
             f"source_run_id = '{run_id}' AND tags.`{_BUNDLE_TAG}` = '{digest}'",
@@ -163,15 +221,14 @@ class MlflowRegistry:
         if model is None:
             model = self._client.create_logged_model(
                 run.info.experiment_id,
-                name=_NOT_IN_MODEL_NAMES.sub("_", bundle.manifest.name),
+                name=_NOT_IN_MODEL_NAMES.sub("_", name),
                 source_run_id=run_id,
                 tags={_BUNDLE_TAG: digest},
-                params=fitting_params(flatten(bundle.manifest.plan)),
-                model_type=bundle.manifest.task,
+                **told,
             )
         if model.status != LoggedModelStatus.READY:
-            with model_directory(bundle, run_id, model.model_id) as directory:
-                self._client.log_model_artifacts(model.model_id, str(directory))
+            with directory(model.model_id) as files:
+                self._client.log_model_artifacts(model.model_id, str(files))
             self._link(run, model.model_id)
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         return str(model.model_id)

@@ -1,0 +1,95 @@
+"""The formats of `/v1/models/{name}/predict` beside rows of JSON: CSV and Arrow, in and out."""
+
+from collections.abc import Mapping
+
+from pellucid.errors import InvalidRows, UnsupportedType
+from pellucid_api.engine.answers import prediction_ids
+from pellucid_api.engine.delimited import read_csv
+from pellucid_api.engine.feeds import Feed
+from pellucid_api.engine.frames import csv_of, table_of
+from pellucid_api.engine.served import Served
+from pellucid_api.engine.streams import read_stream, write_stream
+from pellucid_api.engine.tables import decode_table
+from pellucid_api.engine.values import Values
+from pellucid_api.plane.exchange import Reply
+
+JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
+_ANY = {"*/*": JSON, "application/*": JSON, "text/*": CSV}
+_PLAIN = frozenset({b"", b"*/*", b"application/json"})
+
+
+def media_type(value: bytes) -> tuple[str, dict[str, str]]:
+    """A media type and its parameters, both in lower case."""
+    name, *rest = value.decode("latin-1").lower().split(";")
+    pairs = (each.partition("=") for each in rest)
+    return name.strip(), {key.strip(): text.strip().strip('"') for key, _, text in pairs}
+
+
+def accepted(value: bytes) -> str:
+    """The format that an Accept header asks for; JSON where it names none of ours."""
+    if value in _PLAIN:
+        return JSON
+    best, found = 0.0, JSON
+    for each in value.split(b","):
+        name, parameters = media_type(each)
+        try:
+            weight = float(parameters.get("q", "1"))
+        except ValueError:
+            weight = 0.0
+        kind = _ANY.get(name, name)
+        if weight > best and kind in (JSON, CSV, ARROW):
+            best, found = weight, kind
+    return found
+
+
+def read_table(served: Served, content_type: bytes, body: bytes, max_rows: int) -> Feed | None:
+    """The rows of a CSV or an Arrow stream; None where the body is neither.
+
+    Raises:
+        InvalidRows, TooLarge: as `engine.tables.decode_table` says.
+        UnsupportedType: the CSV is in an encoding that nobody knows.
+    """
+    name, parameters = media_type(content_type)
+    if name not in (CSV, ARROW):
+        return None
+    model = served.model
+    inputs = model.manifest.inputs
+    if name == CSV:
+        text = utf8(body, parameters.get("charset", "utf-8"))
+        table = read_csv(text, [each.name for each in inputs])
+    else:
+        table = read_stream(body)
+    arrays = decode_table(table, inputs, max_rows, model.tokenizer, text=name == CSV)
+    return served.layout.pack(arrays)
+
+
+def utf8(body: bytes, charset: str) -> bytes:
+    """A text in some encoding as UTF-8."""
+    if charset in ("utf-8", "utf8", "us-ascii"):
+        return body
+    try:
+        return body.decode(charset).encode()
+    except LookupError as error:
+        raise UnsupportedType(f"There is no encoding {charset!r}; send UTF-8.") from error
+    except ValueError as error:
+        raise InvalidRows(f"The body is not {charset}: {error}.") from error
+
+
+def write_table(
+    served: Served, kind: str, outputs: Mapping[str, Values], first: int, rows: int
+) -> Reply:
+    """The answers as CSV or Arrow; model and version are told in headers, and in the schema."""
+    manifest, ids = served.model.manifest, prediction_ids(first, rows)
+    told = {"model": served.name, "version": str(served.version)}
+    body = (
+        csv_of(manifest, outputs, ids)
+        if kind == CSV
+        else write_stream(table_of(manifest, outputs, ids, told))
+    )
+    headers = {
+        "content-type": kind,
+        "x-model-name": served.name,
+        "x-model-version": told["version"],
+    }
+    pairs = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    return Reply(200, pairs, body)

@@ -1,0 +1,82 @@
+"""Rows of nested lists, for models that were made elsewhere, read quickly by msgspec.
+
+What does not fit is left to `engine.nested`, which is slower and says what is wrong.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pellucid.bundle import Datatype, Input
+from pellucid.schema import Kind
+from pellucid_api.engine.datatypes import DTYPES
+from pellucid_api.engine.feeds import Feed
+from pellucid_api.engine.served import Served
+from pellucid_api.engine.values import Values
+
+_LEAVES: dict[Datatype, Any] = {
+    Datatype.BOOL: bool,
+    Datatype.FP32: float,
+    Datatype.FP64: float,
+    Datatype.BYTES: str,
+    **{Datatype(f"{sign}INT{bits}"): int for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}
+
+
+class NestedReader:
+    """Reads rows `{"input": nested list, ...}`; of a single input also the lists alone."""
+
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        self._inputs = inputs
+        fields = [(f"f{i}", _nested(each)) for i, each in enumerate(inputs)]
+        names = {f"f{i}": each.name for i, each in enumerate(inputs)}
+        row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, gc=False)
+        either = row | fields[0][1] if len(inputs) == 1 else row
+        rows = msgspec.defstruct("Rows", [("rows", list[either])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+        self._row = row
+        self._decoder = msgspec.json.Decoder(list[either] | rows)  # type: ignore[valid-type]
+
+    def read(self, body: bytes, max_rows: int) -> Feed | None:
+        """The rows, or None where something does not fit."""
+        try:
+            content = self._decoder.decode(body)
+            rows = content if isinstance(content, list) else content.rows
+            if not 0 < len(rows) <= max_rows:
+                return None
+            columns = zip(*map(self._values, rows), strict=True)
+            tensors = map(_tensor, columns, self._inputs)
+            none = np.empty((0, len(rows)))
+            return Feed(len(rows), none, none.astype(object), tuple(tensors))
+        except (ValueError, OverflowError):  # msgspec's own are ValueErrors
+            return None
+
+    def _values(self, row: Any) -> tuple[Any, ...]:
+        return msgspec.structs.astuple(row) if type(row) is self._row else (row,)
+
+
+def nested_reader(served: Served) -> NestedReader | None:
+    """The reader of a version, if it takes tensors of plain datatypes."""
+    inputs = served.model.manifest.inputs
+    plain = all(each.kind is Kind.TENSOR and each.datatype in _LEAVES for each in inputs)
+    return NestedReader(inputs) if plain else None
+
+
+def _nested(each: Input) -> Any:
+    kind = _LEAVES[each.datatype]
+    for _ in each.shape:
+        kind = list[kind]  # type: ignore[valid-type]
+    return kind
+
+
+def _tensor(values: Sequence[Any], each: Input) -> Values:
+    """The input's array (rows, *shape). Raises ValueError and OverflowError."""
+    with np.errstate(over="ignore"):
+        array = np.array(values, DTYPES[each.datatype])
+    axes = zip(array.shape[1:], each.shape, strict=True)
+    if not array.size or not all(wanted in (-1, size) for size, wanted in axes):
+        raise ValueError("another shape")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError("out of range")
+    return array

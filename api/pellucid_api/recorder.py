@@ -1,0 +1,223 @@
+"""The recorder: answered requests into the prediction log, off the request path.
+
+`record` puts a request into a bounded queue and returns. A thread empties the queue every 0.2 s,
+joins the requests of each version into Arrow columns and writes them. What cannot be taken in or
+written is lost and counted; no answer ever waits for it.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from pellucid.monitoring import ids
+from pellucid.monitoring.columns import Columns
+from pellucid.monitoring.writer import LogWriter, by_hour
+from pellucid.plan import Serving
+from pellucid_api.engine.feeds import join
+from pellucid_api.engine.served import Served
+from pellucid_api.plane.dataplane import Answered
+
+_SECONDS = 0.2  # between two rounds
+_QUEUE_BYTES = 2**28
+_EACH_BYTES = 1024  # what a request takes beside its arrays
+_BATCH_ROWS = 2**16
+_BATCH_BYTES = 2**26
+_DISK, _QUEUE = "the disk", "the queue"
+
+logger = logging.getLogger(__name__)
+
+
+class LogRecorder:
+    """Records what is answered.
+
+    Args:
+        writer: of the log.
+        queue_bytes: bound of the queue; what comes while it is full is lost.
+
+    Attributes:
+        recorded: rows that were written.
+        left_out: rows that the plan's sample leaves out.
+    """
+
+    def __init__(self, writer: LogWriter, queue_bytes: int = _QUEUE_BYTES) -> None:
+        self._writer = writer
+        self._queue_bytes = queue_bytes
+        self._waiting: deque[tuple[Answered, int]] = deque()
+        # Each counter has one thread that adds to it, so that none is locked.
+        self._taken_bytes = self._refused = 0  # by the event loop
+        self._freed_bytes = self._failed = 0  # by the recorder's thread
+        self.recorded = self.left_out = 0
+        self._errors: dict[str, str] = {}  # what is in trouble, and why
+        self._refused_before = 0
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._round = threading.Condition()
+        self._rounds = 0
+        self._thread = threading.Thread(target=self._follow, name="prediction-log", daemon=True)
+
+    @property
+    def lost(self) -> int:
+        """Rows that were answered and are not in the log: the queue was full, or the disk."""
+        return self._refused + self._failed
+
+    @property
+    def error(self) -> str:
+        """Why rows are being lost; empty where none are."""
+        return "; ".join(f"{part}: {reason}" for part, reason in self._errors.items())
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much is in the queue."""
+        return self._taken_bytes - self._freed_bytes
+
+    def start(self) -> None:
+        """Recover what dead processes left, and begin to write."""
+        self._writer.start()
+        self._thread.start()
+
+    def record(self, answered: Answered) -> None:
+        """Take a request in, or count its rows as lost."""
+        feed = answered.feed
+        size = feed.numbers.nbytes + feed.strings.nbytes + _EACH_BYTES
+        for tensor in feed.tensors:
+            size += tensor.nbytes
+        if self._taken_bytes - self._freed_bytes + size > self._queue_bytes:
+            self._refused += feed.rows
+            return
+        self._taken_bytes += size
+        self._waiting.append((answered, size))
+
+    def flush(self, timeout: float = 2.0) -> None:
+        """Wait until what was recorded before this call is written, or lost."""
+        with self._round:
+            wanted = self._rounds + 2  # the round under way may have begun too early
+            deadline = time.monotonic() + timeout
+            while self._rounds < wanted and (left := deadline - time.monotonic()) > 0:
+                self._wake.set()
+                self._round.wait(min(left, 0.05))
+
+    def close(self) -> None:
+        """Write what waits, and seal it."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
+            self._writer.close()
+
+    def _follow(self) -> None:
+        while True:
+            self._wake.wait(_SECONDS)
+            self._wake.clear()
+            stopping = self._stopping.is_set()
+            self._empty()
+            with self._round:
+                self._rounds += 1
+                self._round.notify_all()
+            if stopping:
+                return
+            self._look_after()
+
+    def _empty(self) -> None:
+        """Write what waits now, in pieces that are bounded."""
+        requests = len(self._waiting)
+        while requests:
+            rows = size = 0
+            groups: dict[Served, list[Answered]] = {}
+            while requests and rows < _BATCH_ROWS and size < _BATCH_BYTES:
+                answered, each = self._waiting.popleft()
+                requests -= 1
+                rows += answered.feed.rows
+                size += each
+                groups.setdefault(answered.served, []).append(answered)
+            for served, group in groups.items():
+                for alike in _alike(served, group):
+                    self._write(served, alike)
+            self._freed_bytes += size
+
+    def _write(self, served: Served, group: Sequence[Answered]) -> None:
+        """Write requests of one version whose arrays can be joined."""
+        left = sum(answered.feed.rows for answered in group)
+        try:
+            format = served.kept(_Format, _Format)
+            assert format is not None
+            batch = format.batch(group)
+            self.left_out += left - len(batch)
+            left = len(batch)
+            for hour, rows in by_hour(batch):
+                self._writer.write(rows, served.name, served.version, hour)
+                self.recorded += len(rows)
+                left -= len(rows)
+        except OSError as error:
+            self._fail(_DISK, str(error), left)
+        except Exception as error:  # whatever it is, serving goes on, and so do other versions
+            self._fail(f"{served.name} version {served.version}", repr(error), left)
+        else:
+            self._succeed(_DISK)
+
+    def _look_after(self) -> None:
+        """What need not be done for each request."""
+        if self._refused > self._refused_before:
+            self._fail(_QUEUE, "it is full: more is answered than can be written", 0)
+        else:
+            self._succeed(_QUEUE)
+        self._refused_before = self._refused
+        try:
+            self._writer.roll()
+        except OSError as error:
+            self._fail(_DISK, str(error), 0)
+
+    def _fail(self, part: str, reason: str, rows: int) -> None:
+        self._failed += rows
+        if part not in self._errors:  # one line for each trouble, not for each row
+            logger.error("the prediction log loses rows; serving goes on. %s: %s", part, reason)
+        self._errors = self._errors | {part: reason}  # others read it
+
+    def _succeed(self, part: str) -> None:
+        if part in self._errors:
+            logger.warning("the prediction log is written again (%s); lost: %d", part, self.lost)
+            self._errors = {name: why for name, why in self._errors.items() if name != part}
+
+
+def _alike(served: Served, group: list[Answered]) -> Iterable[list[Answered]]:
+    """Requests in groups whose arrays can be joined: all of them, unless an axis has any length."""
+    if all(-1 not in each.shape for each in served.model.manifest.inputs):
+        return [group]
+    found: dict[object, list[Answered]] = {}
+    for answered in group:
+        found.setdefault(answered.feed.key, []).append(answered)
+    return found.values()
+
+
+class _Format:
+    """How the requests of one version become rows of the log."""
+
+    def __init__(self, served: Served) -> None:
+        manifest = served.model.manifest
+        log = Serving.model_validate(manifest.plan.get("serving", {})).log
+        self._sample = log.sample
+        self._layout = served.layout
+        self._outputs = [output.name for output in manifest.outputs]
+        self._columns = Columns(
+            served.name, served.version, manifest.inputs, manifest.outputs, log.redact
+        )
+
+    def batch(self, group: Sequence[Answered]) -> pa.RecordBatch:
+        """The rows of some requests, or the sample of them that the plan wants."""
+        _, feeds, outputs, firsts, times, seconds = zip(*group, strict=True)
+        counts = np.array([feed.rows for feed in feeds])
+        words = ids.from_numbers(firsts, counts)
+        joined = [np.concatenate(each) for each in zip(*outputs, strict=True)]
+        batch = self._columns.batch(
+            words,
+            np.repeat(np.array(times) // 1000, counts),
+            np.repeat(np.array(seconds, np.float32) * 1000, counts),
+            self._layout.unpack(join(feeds)),
+            dict(zip(self._outputs, joined, strict=True)),
+        )
+        if self._sample == 1:
+            return batch
+        return batch.filter(pa.array(ids.sampled(words, self._sample)))

@@ -1,0 +1,138 @@
+"""Canaries and shadows: who competes with a champion, and how they do."""
+
+from pellucid import resources
+from pellucid.analysis.contests import Verdict, two_proportions
+from pellucid.tracking import traffic
+from pellucid.tracking.contract import CHALLENGER, CHAMPION, SHADOW, RegisteredModel
+from pellucid_api.deps import Held, ModelName
+from pellucid_api.engine.statistics import Histogram
+from pellucid_api.engine.trial import Comparison
+from pellucid_api.services import Services
+
+_NO_LABELS = (
+    "No true outcome has arrived, so nothing here says which version is right more often: "
+    "agreement and errors do not measure that."
+)
+
+
+def show(services: Held, name: ModelName) -> resources.Traffic:
+    """Show who answers the requests that name no version, and who sees copies of them."""
+    return _traffic(services, services.registry.model(name))
+
+
+def set_rules(services: Held, name: ModelName, body: traffic.Rules) -> resources.Traffic:
+    """Let versions compete with the champion; what is left out competes no longer.
+
+    The challenger answers its share of the requests that name no version. Requests with the same
+    `X-Routing-Key` go to the same version. What it fails to answer, the champion answers. The
+    shadow sees copies of a share of the champion's requests, after the answer. All serving
+    processes follow within seconds.
+    """
+    traffic.set_rules(services.registry, name, body)
+    return show(services, name)
+
+
+def abort(services: Held, name: ModelName) -> resources.Traffic:
+    """End all competition: the champion answers everything."""
+    traffic.clear_rules(services.registry, name)
+    return show(services, name)
+
+
+def comparison(services: Held, name: ModelName) -> resources.Comparisons:
+    """Compare the champion with its challenger and its shadow: latency, errors, agreement.
+
+    The figures are of this process, since the versions first met in it. The statistics of the
+    champion and of a challenger include requests that named their version.
+    """
+    champion = services.pool.champion(name)
+    trial = champion.trial
+    found = [each for each in (trial.challenger, trial.shadow) if each] if trial else []
+    return resources.Comparisons(
+        model=name,
+        champion=champion.version,
+        comparisons=[_comparison(each) for each in found],
+        labels=_NO_LABELS,
+    )
+
+
+def _traffic(services: Services, model: RegisteredModel) -> resources.Traffic:
+    rules = traffic.rules_of(model)
+    failures = {
+        role: found.reason
+        for role in (CHAMPION, CHALLENGER, SHADOW)
+        if (found := services.pool.failure(model.name, role))
+    }
+    return resources.Traffic(
+        model=model.name,
+        champion=model.aliases.get(CHAMPION),
+        challenger=_contender(rules.challenger),
+        shadow=_contender(rules.shadow),
+        failures=failures,
+    )
+
+
+def _contender(given: traffic.Contender | None) -> resources.Contender | None:
+    return resources.Contender(version=given.version, share=given.share) if given else None
+
+
+def _comparison(found: Comparison) -> resources.Comparison:
+    champion, contender = found.counted()
+    canary = found.role == CHALLENGER
+    ours = _side(
+        found.champion.version,
+        champion.succeeded,
+        champion.failed + champion.refused,
+        champion.latency,
+    )
+    theirs = (
+        _side(found.contender.version, contender.succeeded, found.fallbacks, contender.latency)
+        if canary
+        else _side(found.contender.version, found.copied, found.failed, found.latency)
+    )
+    agreement = found.agreement
+    return resources.Comparison(
+        role=found.role,
+        share=found.share,
+        since=found.since,
+        champion=ours,
+        contender=theirs,
+        copied=found.copied,
+        dropped=found.dropped,
+        agreement=resources.Agreement(
+            rows=agreement.rows,
+            equal_labels=agreement.label_share,
+            mean_difference=agreement.mean_difference,
+            largest_difference=agreement.largest if agreement.numbers else None,
+            incomparable=agreement.incomparable,
+        ),
+        tests=_tests(ours, theirs) if canary else [],
+    )
+
+
+def _side(version: int, answered: int, errors: int, latency: Histogram) -> resources.Side:
+    return resources.Side(
+        version=version,
+        requests=answered + errors,
+        errors=errors,
+        latency=latency.quantiles(),
+    )
+
+
+def _tests(champion: resources.Side, challenger: resources.Side) -> list[resources.Significance]:
+    """Of the shares of failed requests, which went to one version or the other by chance."""
+    verdict = two_proportions(
+        champion.errors, champion.requests, challenger.errors, challenger.requests
+    )
+    return [_significance("share of failed requests", verdict)] if verdict.p_value >= 0 else []
+
+
+def _significance(of: str, verdict: Verdict) -> resources.Significance:
+    return resources.Significance(
+        of=of,
+        test=verdict.test,
+        difference=verdict.difference,
+        low=verdict.low,
+        high=verdict.high,
+        p_value=verdict.p_value,
+        significant=verdict.significant(),
+    )

@@ -1,0 +1,1 @@
+"""What `serving.py` measures: contenders, their requests, and the load on them."""

@@ -1,0 +1,299 @@
+"""Batching by rows, with functions in the place of models."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.errors import DeadlineExceeded, InvalidRows, Overloaded
+from pellucid_api.engine.batcher import Batcher, Work
+from pellucid_api.engine.feeds import Feed
+from pellucid_api.engine.lane import Lane
+from pellucid_api.engine.statistics import Statistics
+
+NO_STRINGS = np.empty((0, 0), dtype=object)
+
+
+def feed(*values: float) -> Feed:
+    return Feed(len(values), np.array([values], dtype=float), NO_STRINGS[:, : len(values)], ())
+
+
+def doubled(given: Feed) -> list[np.ndarray]:
+    return [given.numbers[0] * 2]
+
+
+class Desk:
+    """A batcher, what its model was given, and the works that were closed, in that order."""
+
+    def __init__(self, run=doubled, *, max_rows=64, max_wait=10.0, seconds=0.0):
+        self.runs: list[list[float]] = []
+        self.closed: list[Work] = []
+        self.statistics = Statistics()
+
+        def noted(given):
+            self.runs.append(given.numbers[0].tolist())
+            return run(given)
+
+        self.batcher = Batcher(
+            noted, Lane("test"), self.statistics, max_rows=max_rows, max_wait=max_wait
+        )
+        if seconds:  # what a run is expected to take: more than a millisecond goes to the thread
+            self.batcher.cost.learn(1, seconds)
+
+    def submit(self, *values, **options) -> Work:
+        work = Work(feed(*values), self.closed.append, **options)
+        self.batcher.submit(work)
+        return work
+
+    async def drained(self, count):
+        async with asyncio.timeout(10):
+            while len(self.closed) < count:
+                await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("seconds", [1e-6, 1.0])
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=30),
+    max_rows=st.integers(1, 50),
+)
+def test_every_request_gets_its_own_rows_in_order(seconds, sizes, max_rows):
+    async def main():
+        desk = Desk(max_rows=max_rows, seconds=seconds, max_wait=1e9)
+        works = []
+        for i, size in enumerate(sizes):
+            works.append(desk.submit(*(1000 * i + row for row in range(size))))
+            if i % 3 == 0:
+                await asyncio.sleep(0)
+        await desk.drained(len(sizes))
+        for i, work in enumerate(works):
+            assert work.outputs[0].tolist() == [2 * (1000 * i + r) for r in range(sizes[i])]
+        assert max(map(len, desk.runs)) <= max_rows
+        assert sum(map(len, desk.runs)) == sum(sizes) == desk.statistics.executed_rows
+        assert desk.batcher.waiting == 0
+
+    asyncio.run(main())
+
+
+def test_what_comes_in_one_turn_is_run_at_once_and_what_comes_alone_waits_for_nobody():
+    async def main():
+        desk = Desk(seconds=1e-6)
+        for value in range(5):
+            desk.submit(value)
+        await desk.drained(5)
+        desk.submit(9)
+        await desk.drained(6)
+        assert desk.runs == [[0, 1, 2, 3, 4], [9]]
+
+    asyncio.run(main())
+
+
+def test_lower_priorities_run_first_and_equals_in_order():
+    async def main():
+        desk = Desk(max_rows=1, seconds=1e-6)
+        for value, priority in ((1, 5), (2, 0), (3, 5), (4, -1)):
+            desk.submit(value, priority=priority)
+        await desk.drained(4)
+        assert desk.runs == [[4], [2], [1], [3]]
+
+    asyncio.run(main())
+
+
+def test_a_large_request_takes_turns_with_small_ones():
+    async def main():
+        desk = Desk(max_rows=4, seconds=1e-6)
+        large = desk.submit(*range(12))
+        small = desk.submit(100)
+        await desk.drained(2)
+        assert desk.closed == [small, large]
+        assert large.outputs[0].tolist() == [2 * value for value in range(12)]
+
+    asyncio.run(main())
+
+
+def test_cancelled_and_late_requests_never_run():
+    async def main():
+        desk = Desk(seconds=1e-6)
+        gone = desk.submit(1)
+        late = desk.submit(2, deadline=time.perf_counter() - 1)
+        kept = desk.submit(3)
+        gone.cancelled = True
+        await desk.drained(3)
+        assert desk.runs == [[3]]
+        assert kept.outputs[0].tolist() == [6]
+        assert isinstance(late.error, DeadlineExceeded)
+        assert (desk.statistics.dropped, desk.statistics.expired) == (1, 1)
+        assert desk.batcher.waiting == 0
+
+    asyncio.run(main())
+
+
+@settings(max_examples=30, deadline=None)
+@given(bad=st.sets(st.integers(0, 19)))
+def test_bad_requests_fail_alone(bad):
+    def run(given):
+        if any(value in bad for value in given.numbers[0]):
+            raise RuntimeError("no such value")
+        return doubled(given)
+
+    async def main():
+        desk = Desk(run, seconds=1e-6)
+        works = [desk.submit(value) for value in range(20)]
+        await desk.drained(20)
+        for value, work in enumerate(works):
+            if value in bad:
+                assert isinstance(work.error, InvalidRows)
+                assert "no such value" in work.error.message
+            else:
+                assert work.outputs[0].tolist() == [2 * value]
+        assert desk.statistics.failed == len(bad)
+
+    asyncio.run(main())
+
+
+def test_a_piece_that_fails_fails_its_request_once():
+    def run(given):
+        if 7 in given.numbers[0]:
+            raise RuntimeError("seven")
+        return doubled(given)
+
+    async def main():
+        desk = Desk(run, max_rows=2, seconds=1e-6)
+        large = desk.submit(*range(20))
+        await desk.drained(1)
+        other = desk.submit(50)
+        await desk.drained(2)
+        assert (desk.closed, desk.batcher.waiting) == ([large, other], 0)
+        assert isinstance(large.error, InvalidRows)
+        assert sum(map(len, desk.runs)) < 20
+
+    asyncio.run(main())
+
+
+class Gate:
+    """A model that runs until it is let go."""
+
+    def __init__(self):
+        self.entered, self.open = threading.Event(), threading.Event()
+
+    def run(self, given):
+        self.entered.set()
+        assert self.open.wait(30)
+        return doubled(given)
+
+
+async def entered(gate):
+    async with asyncio.timeout(10):
+        while not gate.entered.is_set():
+            await asyncio.sleep(0.001)
+
+
+def test_over_the_bound_of_the_queue_requests_are_refused():
+    async def main():
+        gate = Gate()
+        desk = Desk(gate.run, max_wait=5.0, seconds=1.0)
+        desk.submit(0)
+        await entered(gate)
+        for value in range(6):
+            desk.submit(value)
+        with pytest.raises(Overloaded) as raised:
+            desk.submit(9)
+        assert "PELLUCID_MAX_QUEUE_SECONDS" in raised.value.remedy
+        assert (desk.statistics.refused, desk.batcher.waiting) == (1, 6)
+        gate.open.set()
+        await desk.drained(7)
+        desk.submit(10)
+        await desk.drained(8)
+        assert desk.batcher.waiting == 0
+
+    asyncio.run(main())
+
+
+def test_a_model_that_hangs_answers_deadlines_and_then_refuses():
+    async def main():
+        gate = Gate()
+        desk = Desk(gate.run, max_wait=0.05, seconds=2e-3)
+        started = time.perf_counter()
+        running = desk.submit(1, deadline=started + 0.1)
+        await entered(gate)
+        waiting = desk.submit(2, deadline=started + 0.1)
+        await desk.drained(2)
+        assert {type(work.error) for work in (running, waiting)} == {DeadlineExceeded}
+        with pytest.raises(Overloaded):
+            desk.submit(3)
+        gate.open.set()
+        await asyncio.sleep(0.05)
+        desk.submit(4)
+        await desk.drained(3)
+        assert desk.closed[2].outputs[0].tolist() == [8]
+        assert (desk.statistics.expired, desk.batcher.waiting) == (2, 0)
+        assert desk.runs == [[1], [4]]
+
+    asyncio.run(main())
+
+
+def test_models_that_hang_hold_up_no_other_model():
+    async def main():
+        gates = [Gate() for _ in range(20)]
+        stuck = [Desk(gate.run, seconds=1.0) for gate in gates]
+        for desk, gate in zip(stuck, gates, strict=True):
+            desk.submit(1)
+            await entered(gate)
+        healthy = Desk(seconds=1.0)
+        healthy.submit(5)
+        await healthy.drained(1)
+        assert healthy.closed[0].outputs[0].tolist() == [10]
+        for gate in gates:
+            gate.open.set()
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_cannot_be_handed_on_holds_up_nobody(caplog):
+    def refuse(work):
+        raise RuntimeError("the client is gone")
+
+    async def main():
+        desk = Desk(seconds=1e-6)
+        desk.batcher.submit(Work(feed(1), refuse))
+        desk.submit(2)
+        await desk.drained(1)
+        desk.submit(3)
+        await desk.drained(2)
+
+    asyncio.run(main())
+    assert "an answer could not be handed on" in caplog.text
+
+
+def test_feeds_of_other_shapes_are_not_joined():
+    async def main():
+        desk = Desk(seconds=1e-6)
+        shapes = []
+        desk.batcher._run = lambda given: shapes.append(given.key) or [given.tensors[0][:, 0]]
+        for width in (2, 2, 3):
+            tensor = np.ones((1, width))
+            numbers = np.empty((0, 1))
+            desk.batcher.submit(Work(Feed(1, numbers, NO_STRINGS, (tensor,)), desk.closed.append))
+        await desk.drained(3)
+        assert shapes == [((2,),), ((3,),)]
+
+    asyncio.run(main())
+
+
+def test_a_lane_runs_one_call_after_the_other_and_ends_with_its_owner():
+    lane = Lane("one")
+    order: list[int] = []
+    futures = [lane.submit(order.append, number) for number in range(50)]
+    assert [future.result(10) for future in futures] == [None] * 50
+    assert order == list(range(50))
+    with pytest.raises(ZeroDivisionError):
+        lane.submit(lambda: 1 / 0).result(10)
+    (thread,) = (each for each in threading.enumerate() if each.name == "one")
+    assert thread.daemon
+    del lane
+    thread.join(10)
+    assert not thread.is_alive()
