@@ -30,6 +30,12 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._state = state
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Once all is imported, leave it to no collection: there are a million such objects."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop taking requests; a second Ctrl-C stops at once."""
         services: Services | None = getattr(self._state, "services", None)  # None while starting

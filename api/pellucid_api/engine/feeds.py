@@ -13,8 +13,11 @@ import numpy as np
 from pellucid.bundle import Datatype, Input
 from pellucid_api.engine.values import Values
 
+_NO_NUMBERS = np.empty((0, 0))
+_NO_STRINGS = np.empty((0, 0), dtype=object)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Feed:
     """Some rows of a model's inputs, as its `Layout` holds them."""
 
@@ -46,10 +49,13 @@ class Layout:
         self.numbers = tuple(i.name for i in scalars if i.datatype is Datatype.FP64)
         self.strings = tuple(i.name for i in scalars if i.datatype is Datatype.BYTES)
         self.tensors = tuple(i.name for i in inputs if not i.scalar)
+        self._only_tensors = not scalars
 
     def pack(self, arrays: Mapping[str, Values]) -> Feed:
         """One array (rows, *shape) per input -> a feed."""
         rows = len(next(iter(arrays.values())))
+        if self._only_tensors:
+            return Feed(rows, _NO_NUMBERS, _NO_STRINGS, tuple(arrays[n] for n in self.tensors))
         numbers = np.empty((len(self.numbers), rows))
         for i, name in enumerate(self.numbers):
             numbers[i] = arrays[name]

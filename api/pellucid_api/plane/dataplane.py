@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from pellucid.errors import PellucidError
@@ -23,6 +23,7 @@ from pellucid_api.plane.traces import Trace, Traces
 
 _SMALL = 2**16  # bytes; more is decoded or encoded in a thread, and so are images and texts
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -100,9 +101,9 @@ class DataPlane:
         if self.traces is not None:
             pending.trace = self.traces.begin(served, headers)
         if len(body) <= _SMALL and served.quick:
-            pending.ask(lambda: codec.decode(served, headers, body))
+            pending.ask(codec.decode, served, headers, body)
         else:
-            decoding = self._in_thread(codec.decode, served, headers, body)
+            decoding = self.in_thread(codec.decode, served, headers, body)
             decoding.add_done_callback(lambda done: pending.ask(done.result))
         return pending
 
@@ -143,17 +144,9 @@ class DataPlane:
             raise
         return encoded
 
-    def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+    def in_thread(self, call: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        """Make a call where it holds up nobody."""
         return asyncio.get_running_loop().run_in_executor(self.executor, call, *arguments)
-
-    def encode(
-        self, size: int, write: Callable[[], Any], then: Callable[[Callable[[], Any]], None]
-    ) -> None:
-        """Call `then` with what calls `write`, or with its result if that takes a thread."""
-        if size <= _SMALL:
-            then(write)
-        else:
-            self._in_thread(write).add_done_callback(lambda done: then(done.result))
 
 
 class Pending:
@@ -186,13 +179,13 @@ class Pending:
         if self._work is not None:
             self._work.cancelled = True
 
-    def ask(self, decode: Callable[[], Question]) -> None:
+    def ask(self, decode: Callable[..., Question], *arguments: Any) -> None:
         """Put the decoded rows into the queue."""
         if self._cancelled:
             self._served.statistics.dropped += 1
             return
         try:
-            self._question = question = decode()
+            self._question = question = decode(*arguments)
             if self.trace is not None:
                 self.trace.decoded = time.perf_counter()
             limit = float("inf") if question.timeout is None else self._started + question.timeout
@@ -209,16 +202,16 @@ class Pending:
             self._fail(work.error, work)
             return
         first = self._plane.ids.reserve(work.feed.rows)
-        codec, served, question = self._codec, self._served, self._question
-        self._plane.encode(
-            sum(output.nbytes for output in work.outputs),
-            lambda: codec.encode(served, question, work.outputs, first),
-            lambda encoded: self._answer(work, first, encoded),
-        )
+        arguments = self._served, self._question, work.outputs, first
+        if sum([output.nbytes for output in work.outputs]) <= _SMALL:
+            self._answer(work, first, self._codec.encode, *arguments)
+        else:
+            encoding = self._plane.in_thread(self._codec.encode, *arguments)
+            encoding.add_done_callback(lambda done: self._answer(work, first, done.result))
 
-    def _answer(self, work: Work, first: int, encoded: Callable[[], Any]) -> None:
+    def _answer(self, work: Work, first: int, encode: Callable[..., Any], *arguments: Any) -> None:
         try:
-            answer = encoded()
+            answer = encode(*arguments)
         except Exception as error:
             self._fail(error, work)
             return

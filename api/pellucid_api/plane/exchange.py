@@ -22,7 +22,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """A request's rows, decoded."""
 

