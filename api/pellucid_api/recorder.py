@@ -8,8 +8,8 @@ written is lost and counted; no answer ever waits for it.
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from pellucid.monitoring import ids
 from pellucid.monitoring.columns import Columns
 from pellucid.monitoring.writer import LogWriter, by_hour
 from pellucid.plan import Serving
-from pellucid_api.engine.feeds import join
+from pellucid_api.engine.feeds import concatenated, join
 from pellucid_api.engine.served import Served
 from pellucid_api.plane.dataplane import Answered
 
@@ -47,7 +47,7 @@ class LogRecorder:
     def __init__(self, writer: LogWriter, queue_bytes: int = _QUEUE_BYTES) -> None:
         self._writer = writer
         self._queue_bytes = queue_bytes
-        self._waiting: deque[tuple[Answered, int]] = deque()
+        self._waiting: list[Answered] = []
         # Each counter has one thread that adds to it, so that none is locked.
         self._taken_bytes = self._refused = 0  # by the event loop
         self._freed_bytes = self._failed = 0  # by the recorder's thread
@@ -82,14 +82,14 @@ class LogRecorder:
     def record(self, answered: Answered) -> None:
         """Take a request in, or count its rows as lost."""
         feed = answered.feed
-        size = feed.numbers.nbytes + feed.strings.nbytes + _EACH_BYTES
+        taken = self._taken_bytes + _EACH_BYTES + feed.numbers.nbytes + 8 * feed.strings.nbytes
         for tensor in feed.tensors:
-            size += tensor.nbytes
-        if self._taken_bytes - self._freed_bytes + size > self._queue_bytes:
+            taken += tensor.nbytes
+        if taken - self._freed_bytes > self._queue_bytes:
             self._refused += feed.rows
             return
-        self._taken_bytes += size
-        self._waiting.append((answered, size))
+        self._waiting.append(answered)
+        self._taken_bytes = taken
 
     def flush(self, timeout: float = 2.0) -> None:
         """Wait until what was recorded before this call is written, or lost."""
@@ -123,24 +123,17 @@ class LogRecorder:
 
     def _empty(self) -> None:
         """Write what waits now, in pieces that are bounded."""
-        requests = len(self._waiting)
-        while requests:
-            rows = size = 0
-            groups: dict[Served, list[Answered]] = {}
-            while requests and rows < _BATCH_ROWS and size < _BATCH_BYTES:
-                answered, each = self._waiting.popleft()
-                requests -= 1
-                rows += answered.feed.rows
-                size += each
-                groups.setdefault(answered.served, []).append(answered)
-            for served, group in groups.items():
-                for alike in _alike(served, group):
-                    self._write(served, alike)
-            self._freed_bytes += size
+        taken = self._taken_bytes  # read first: what comes meanwhile is not freed yet
+        requests = self._waiting[:]
+        del self._waiting[: len(requests)]
+        for served, group in _by_version(requests):
+            for alike in _alike(served, group):
+                for piece, rows in _pieces(alike):
+                    self._write(served, piece, rows)
+        self._freed_bytes = taken
 
-    def _write(self, served: Served, group: Sequence[Answered]) -> None:
-        """Write requests of one version whose arrays can be joined."""
-        left = sum(answered.feed.rows for answered in group)
+    def _write(self, served: Served, group: Sequence[Answered], left: int) -> None:
+        """Write requests of one version whose arrays can be joined, together of `left` rows."""
         try:
             format = served.kept(_Format, _Format)
             assert format is not None
@@ -182,6 +175,29 @@ class LogRecorder:
             self._errors = {name: why for name, why in self._errors.items() if name != part}
 
 
+def _by_version(requests: list[Answered]) -> Iterator[tuple[Served, list[Answered]]]:
+    versions = list(map(itemgetter(0), requests))
+    for served in set(versions):
+        same = len(versions) == 1 or versions.count(served) == len(versions)
+        yield served, requests if same else [each for each in requests if each.served is served]
+
+
+def _pieces(group: list[Answered]) -> Iterator[tuple[list[Answered], int]]:
+    """Requests whose arrays can be joined, in pieces that are bounded, with the rows of each."""
+    feed = group[0].feed
+    size = feed.numbers.nbytes + feed.strings.nbytes + sum(each.nbytes for each in feed.tensors)
+    most = min(_BATCH_ROWS, _BATCH_BYTES * feed.rows // max(size, 1))
+    counts = [answered.feed.rows for answered in group]
+    start = rows = 0
+    if sum(counts) > most:
+        for end, count in enumerate(counts):
+            if rows and rows + count > most:
+                yield group[start:end], rows
+                start, rows = end, 0
+            rows += count
+    yield group[start:], sum(counts[start:])
+
+
 def _alike(served: Served, group: list[Answered]) -> Iterable[list[Answered]]:
     """Requests in groups whose arrays can be joined: all of them, unless an axis has any length."""
     if all(-1 not in each.shape for each in served.model.manifest.inputs):
@@ -210,7 +226,7 @@ class _Format:
         _, feeds, outputs, firsts, times, seconds = zip(*group, strict=True)
         counts = np.array([feed.rows for feed in feeds])
         words = ids.from_numbers(firsts, counts)
-        joined = [np.concatenate(each) for each in zip(*outputs, strict=True)]
+        joined = [concatenated(each) for each in zip(*outputs, strict=True)]
         batch = self._columns.batch(
             words,
             np.repeat(np.array(times) // 1000, counts),

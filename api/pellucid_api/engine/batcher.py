@@ -5,6 +5,12 @@ request is run in the same turn of the loop in which it came, with whatever else
 an idle service adds no wait. While a run is under way, requests gather for the next one. A run that
 is expected to be short is made on the loop itself, since handing it to a thread and back would take
 longer; any other is made in a thread.
+
+What would wait too long is refused, before it is decoded. How much may wait is told in seconds, at
+the pace of late. A burst may wait for long; where bursts do not end, the service is overloaded, and
+a long queue makes all answers late and not one more. After a refusal little may wait, therefore,
+until the service has had nothing to do for a while. (A queue that stands does no good: Nichols and
+Jacobson, Controlling Queue Delay, 2012. Here nothing is dropped that was once let in.)
 """
 
 import asyncio
@@ -31,6 +37,12 @@ if TYPE_CHECKING:
 _ON_LOOP = 1e-3  # seconds; a longer run is made in a thread
 _LONGEST_ON_LOOP = 0.1  # seconds; then it is stopped there, and made in a thread after all
 _NEVER = float("inf")
+_BURST, _BURST_REQUESTS = 0.1, 64  # seconds, or as many requests, whichever takes longer
+_STANDING, _STANDING_REQUESTS = 1e-3, 3  # the same, while the service is overloaded
+_RECOVERY = 0.25  # seconds of having nothing to do, after which a whole burst may wait again
+_HANGS = 5  # times its estimate, and `max_wait`: then a run hangs
+_LATE = 0.05  # seconds; a loop that is later cannot tell what hangs
+_SHARE = 0.2  # of the newest batch in an average
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +83,7 @@ class Batcher:
         executor: makes the long runs, one at a time for each model.
         statistics: of the model, kept up to date.
         max_rows: of one run. A request of more is run in pieces, in turn with the others.
-        max_wait: seconds; a request is refused if those before it will take longer.
+        max_wait: seconds; never may more be waiting than this takes.
         max_run: seconds; a run that takes longer is stopped.
         watch: stops runs; None lets them take as long as they may.
     """
@@ -94,44 +106,89 @@ class Batcher:
         self._max_wait = max_wait
         self._max_run = max_run
         self._watch = watch
-        self.cost = Cost()
+        self.cost = Cost()  # of runs
         self.waiting = 0  # rows
+        self.coming = 0  # requests that were let in, and are being decoded
         self._queue: list[tuple[int, int, Work]] = []
         self._count = itertools.count()
-        self._due = _NEVER  # when the run in the thread is expected to end, if there is one
         self._busy = False  # a run is under way, or the next turn of the loop will make one
+        self._hangs = False  # the run in the thread
+        self._hang_timer: asyncio.TimerHandle | None = None
+        self._pace = Cost()  # from one batch to the next, with all that the loop does for them
+        self._batch = 0  # rows of the last one, if the next follows it
+        self._began = 0.0  # that batch
+        self._typical = 1.0  # rows of a request
+        self._ahead = 0  # rows that wait, and run before what comes now
+        self._bound: float | None = None  # of these; None: to be worked out
+        self._allowance = 1.0  # share of a burst that may wait
+        self._idle = time.perf_counter()  # since then, unless busy
 
-    def submit(self, work: Work) -> None:
-        """Run it in its turn.
+    def admit(self) -> None:
+        """Let a request in, before it is decoded, or refuse it.
 
         Raises:
-            Overloaded: the rows that wait already would make it wait too long.
+            Overloaded: what waits already would make it wait too long.
         """
-        overdue = max(0.0, work.received - self._due)  # a run that hangs makes all others wait
-        if self.cost.of_queue(self.waiting) + overdue > self._max_wait:
+        if self._hangs:
             self._statistics.refused += 1
             raise Overloaded(
-                f"{self.waiting:,} rows are waiting, more than can be answered within "
-                f"{self._max_wait:g} s.",
-                remedy="Send again later, or raise PELLUCID_MAX_QUEUE_SECONDS.",
+                "The model's run under way takes far longer than its runs do.",
+                remedy="Send again later, or lower PELLUCID_MAX_RUN_SECONDS.",
             )
+        rows = self._ahead + self.coming * self._typical
+        if not rows:
+            return
+        if self._bound is None:
+            self._bound = self._limit()
+        if rows < self._bound:
+            return
+        if self._allowance:
+            self._allowance, self._bound = 0.0, None
+        self._statistics.refused += 1
+        raise Overloaded(
+            "More is waiting than can be answered in time.",
+            remedy="Send again later, or fewer requests at once.",
+        )
+
+    def submit(self, work: Work) -> None:
+        """Run it in its turn, whatever waits; see `admit`."""
+        self._enter(work)
         self.waiting += work.feed.rows
-        heapq.heappush(self._queue, (work.priority, next(self._count), work))
         loop = asyncio.get_running_loop()
         if work.deadline < _NEVER:
             left = work.deadline - time.perf_counter()
             work.timer = loop.call_later(left, self._expire, work)
         if not self._busy:
             self._busy = True
+            if self._allowance < 1:
+                idle = time.perf_counter() - self._idle
+                self._allowance = min(1.0, self._allowance + idle / _RECOVERY)
             loop.call_soon(self._next)
 
+    def _limit(self) -> float:
+        """Rows that may wait."""
+        pace = self._pace if self._pace.of_row() else self.cost
+        each = pace.of_row()
+        if not each:  # nothing has run yet
+            return _NEVER
+        request = pace.of_run(max(1, round(self._typical)))
+        standing = max(_STANDING, _STANDING_REQUESTS * request)
+        burst = max(_BURST, _BURST_REQUESTS * request)
+        seconds = standing + self._allowance * (burst - standing)
+        return min(self._max_wait, seconds) / each
+
     def _next(self) -> None:
+        now = time.perf_counter()
+        if self._batch:
+            self._pace.learn(self._batch, now - self._began)
         batch = self._take()
-        if not batch:
-            self._busy = False
-            return
-        loop = asyncio.get_running_loop()
         rows = sum(feed.rows for _, feed in batch)
+        self._batch, self._began, self._bound = rows, now, None
+        if not batch:
+            self._busy, self._idle = False, now
+            return
+        self._typical += _SHARE * (rows / len(batch) - self._typical)
+        loop = asyncio.get_running_loop()
         seconds = self.cost.of_run(rows)
         if seconds <= _ON_LOOP:
             try:
@@ -142,14 +199,41 @@ class Batcher:
                 self._finish(batch, outcomes)
                 loop.call_soon(self._next)
                 return
-        self._due = time.perf_counter() + seconds
+        if seconds < _NEVER:
+            self._look_later(max(_HANGS * seconds, self._max_wait))
         running = loop.run_in_executor(self._executor, self._execute, batch, self._max_run)
         running.add_done_callback(lambda done: self._ran(batch, done.result()))
 
+    def _look_later(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._hang_timer = loop.call_later(seconds, self._look, loop.time() + seconds)
+
+    def _look(self, due: float) -> None:
+        """The run has not ended: it hangs, unless the loop could not have heard of its end."""
+        if asyncio.get_running_loop().time() - due > _LATE:
+            self._look_later(_LATE)
+        else:
+            self._hangs = True
+
     def _ran(self, batch: Sequence[Slice], outcomes: Sequence[Outcome]) -> None:
-        self._due = _NEVER
+        self._hangs = False
+        if self._hang_timer is not None:
+            self._hang_timer.cancel()
         self._finish(batch, outcomes)
         self._next()
+
+    def _enter(self, work: Work) -> None:
+        heapq.heappush(self._queue, (work.priority, next(self._count), work))
+        self._ahead += self._turn(work)
+
+    def _turn(self, work: Work) -> int:
+        """Rows that it runs before its rest goes behind the others."""
+        return min(work.feed.rows - work.taken, self._max_rows)
+
+    def _leave(self, work: Work) -> None:
+        """The rest of it will not run."""
+        self.waiting -= work.feed.rows - work.taken
+        self._ahead -= self._turn(work)
 
     def _take(self) -> list[Slice]:
         """The next batch: feeds of one key, together no more than `max_rows` rows."""
@@ -157,7 +241,7 @@ class Batcher:
         room = self._max_rows
         now = time.perf_counter()
         while self._queue and room:
-            priority, _, work = self._queue[0]
+            work = self._queue[0][2]
             if work.error or not self._wanted(work, now):
                 heapq.heappop(self._queue)
                 continue
@@ -168,18 +252,19 @@ class Batcher:
             whole = rows == work.feed.rows
             feed = work.feed if whole else work.feed.cut(work.taken, work.taken + rows)
             work.started = work.started or now
+            self._ahead -= self._turn(work)
             work.taken += rows
             room -= rows
             self.waiting -= rows
             batch.append((work, feed))
             if work.taken < work.feed.rows:  # the rest goes behind what waits now
-                heapq.heappush(self._queue, (priority, next(self._count), work))
+                self._enter(work)
                 break
         return batch
 
     def _wanted(self, work: Work, now: float) -> bool:
         if work.cancelled:
-            self.waiting -= work.feed.rows - work.taken
+            self._leave(work)
             self._statistics.dropped += 1
             self._close(work)
         elif now > work.deadline:
@@ -190,7 +275,7 @@ class Batcher:
 
     def _expire(self, work: Work) -> None:
         """Answer a request whose time is over; its rows that have not run never will."""
-        self.waiting -= work.feed.rows - work.taken
+        self._leave(work)
         self._statistics.expired += 1
         late = max(0.0, time.perf_counter() - work.deadline)
         where = "its run ended" if work.taken else "its turn came"
@@ -251,7 +336,7 @@ class Batcher:
             if work.finished:  # at its deadline, while this ran
                 continue
             if isinstance(outcome, PellucidError):
-                self.waiting -= work.feed.rows - work.taken
+                self._leave(work)
                 work.error = outcome
                 self._statistics.failed += 1
                 self._close(work)

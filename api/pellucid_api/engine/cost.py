@@ -1,10 +1,10 @@
-"""How long a run of so many rows takes, learnt from the runs so far."""
+"""How long so many rows take, learnt from those so far."""
 
-_SHARE = 0.2  # of the newest run in the average
+_SHARE = 0.2  # of the newest in the average
 
 
 class Cost:
-    """Averages of run times, by the number of rows in powers of two.
+    """Averages of times, by the number of rows in powers of two.
 
     Exponentially weighted, so that they follow a machine that slows down. A number of rows that was
     not seen is scaled up from the nearest smaller one.
@@ -12,18 +12,20 @@ class Cost:
 
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}
-        self._rate = 0.0  # seconds per row, in the larger runs
+        self._each: dict[int, float] = {}  # seconds per row
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Take in a run."""
-        size = rows.bit_length()
+        """Take in that so many rows took so long."""
+        size, each = rows.bit_length(), seconds / rows
         before = self._seconds.get(size)
-        self._seconds[size] = seconds if before is None else before + _SHARE * (seconds - before)
-        rate = seconds / rows
-        self._rate = rate if not self._rate else self._rate + _SHARE * (rate - self._rate)
+        if before is None:
+            self._seconds[size], self._each[size] = seconds, each
+            return
+        self._seconds[size] = before + _SHARE * (seconds - before)
+        self._each[size] += _SHARE * (each - self._each[size])
 
     def of_run(self, rows: int) -> float:
-        """Seconds that a run of so many rows will take; infinite before the first run."""
+        """Seconds that so many rows take at once; infinite before anything is known."""
         size = rows.bit_length()
         if size in self._seconds:
             return self._seconds[size]
@@ -33,6 +35,6 @@ class Cost:
             return float(self._seconds[nearest] * 2 ** (size - nearest))
         return min(self._seconds.values(), default=float("inf"))
 
-    def of_queue(self, rows: int) -> float:
-        """Seconds until so many waiting rows are through, in runs as they were of late."""
-        return rows * self._rate
+    def of_row(self) -> float:
+        """Seconds of each of many rows, at the best of the sizes; 0 before anything is known."""
+        return min(self._each.values(), default=0.0)

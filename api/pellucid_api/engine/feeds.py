@@ -13,6 +13,8 @@ import numpy as np
 from pellucid.bundle import Datatype, Input
 from pellucid_api.engine.values import Values
 
+_SMALL = 2**12  # bytes of an array that is joined with others as bytes
+
 _NO_NUMBERS = np.empty((0, 0))
 _NO_STRINGS = np.empty((0, 0), dtype=object)
 
@@ -76,17 +78,36 @@ def join(feeds: Sequence[Feed]) -> Feed:
     """Feeds of one `key`, one after the other."""
     if len(feeds) == 1:
         return feeds[0]
+    rows = sum([feed.rows for feed in feeds])
     return Feed(
-        sum([feed.rows for feed in feeds]),
-        _beside([feed.numbers for feed in feeds]),
-        _beside([feed.strings for feed in feeds]),
-        tuple(np.concatenate(each) for each in zip(*[f.tensors for f in feeds], strict=True)),
+        rows,
+        _beside([feed.numbers for feed in feeds], rows),
+        _beside([feed.strings for feed in feeds], rows),
+        tuple(concatenated(each) for each in zip(*[f.tensors for f in feeds], strict=True)),
     )
 
 
-def _beside(matrices: Sequence[Values]) -> Values:
+def concatenated(arrays: Sequence[Values]) -> Values:
+    """Arrays (rows, *shape) of one type and shape to one of all rows, which may be read-only.
+
+    As `np.concatenate`, at a quarter of its time for many that are small.
+    """
+    first = arrays[0]
+    if len(arrays) == 1:
+        return first
+    if first.dtype.kind in "OV" or first.nbytes > _SMALL:  # no buffer of bytes; no gain
+        return np.concatenate(arrays)
+    try:
+        content = b"".join(arrays)
+    except (BufferError, ValueError):  # one is a view with gaps
+        return np.concatenate(arrays)
+    return np.frombuffer(content, first.dtype).reshape(-1, *first.shape[1:])
+
+
+def _beside(matrices: Sequence[Values], rows: int) -> Values:
     """Matrices (columns, rows) to one of all rows; most models have none of one kind."""
     if not len(matrices[0]):
-        rows = sum([matrix.shape[1] for matrix in matrices])
         return np.empty((0, rows), matrices[0].dtype)
+    if rows == len(matrices):  # one row each: the transpose is joined
+        return concatenated([matrix.reshape(1, -1) for matrix in matrices]).T
     return np.concatenate(matrices, axis=1)

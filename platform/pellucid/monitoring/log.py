@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from pellucid.errors import InvalidData
 from pellucid.monitoring import ids, layout, segments, spools
+from pellucid.monitoring.arrays import unpacked, unpacked_schema
 from pellucid.monitoring.columns import COMMON
 
 # An id tells when the row was answered, its time when the request came: at most this much earlier.
@@ -42,6 +43,7 @@ class Logged:
     @classmethod
     def of(cls, row: pa.RecordBatch) -> Self:
         """From a batch of one row."""
+        row = unpacked(row)
         (values,) = row.to_pylist()
         values["id"] = ids.text(values["id"])
         for group in ("inputs", "outputs"):
@@ -139,7 +141,8 @@ class _Window:
 
     def schema(self) -> pa.Schema:
         """All columns of all files."""
-        schemas = [schema for _, schema in (*self._spools, *self._segments)]
+        files = (*self._spools, *self._segments)
+        schemas = [unpacked_schema(schema) for _, schema in files]
         empty = [pa.field(name, pa.struct([])) for name in ("inputs", "outputs")]
         try:
             return pa.unify_schemas(
@@ -156,11 +159,11 @@ class _Window:
         with self._opened:
             for source, _ in self._spools:
                 for batch in spools.batches(source):
-                    yield _fitted(batch.filter(where), schema)
+                    yield _fitted(unpacked(batch.filter(where)), schema)
             for path, _ in self._segments:
                 try:
                     for batch in segments.scan(path, schema.names, where):
-                        yield _fitted(batch, schema)
+                        yield _fitted(unpacked(batch), schema)
                 except FileNotFoundError:  # removed since it was listed
                     continue
 

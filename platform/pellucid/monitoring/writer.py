@@ -173,9 +173,11 @@ class LogWriter:
 def by_hour(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
     """The rows of a batch, by the hours of their ids."""
     hours = ids.hours(ids.from_arrow(batch.column("id")))
-    found = np.unique(hours).tolist()
-    for hour in found:
-        yield hour, batch if len(found) == 1 else batch.filter(pa.array(hours == hour))
+    if len(hours) and hours.min() == hours.max():
+        yield int(hours[0]), batch
+        return
+    for hour in np.unique(hours).tolist():
+        yield hour, batch.filter(pa.array(hours == hour))
 
 
 def sweep(root: Path, first: int) -> None:
