@@ -1,6 +1,6 @@
 """The recorder: answered requests into the prediction log, off the request path.
 
-`record` puts a request into a bounded queue and returns. A thread empties the queue every 0.2 s,
+`record` puts a request into a bounded queue and returns. A thread empties the queue every 0.25 s,
 joins the requests of each version into Arrow columns and writes them. What cannot be taken in or
 written is lost and counted; no answer ever waits for it.
 """
@@ -22,7 +22,7 @@ from pellucid_api.engine.feeds import concatenated, join
 from pellucid_api.engine.served import Served
 from pellucid_api.plane.dataplane import Answered
 
-_SECONDS = 0.2  # between two rounds
+_SECONDS = 0.25  # between two rounds
 _QUEUE_BYTES = 2**28
 _EACH_BYTES = 1024  # what a request takes beside its arrays
 _BATCH_ROWS = 2**16
@@ -82,7 +82,7 @@ class LogRecorder:
     def record(self, answered: Answered) -> None:
         """Take a request in, or count its rows as lost."""
         feed = answered.feed
-        taken = self._taken_bytes + _EACH_BYTES + feed.numbers.nbytes + 8 * feed.strings.nbytes
+        taken = self._taken_bytes + _EACH_BYTES + feed.rows * answered.served.layout.row_bytes
         for tensor in feed.tensors:
             taken += tensor.nbytes
         if taken - self._freed_bytes > self._queue_bytes:
@@ -176,17 +176,19 @@ class LogRecorder:
 
 
 def _by_version(requests: list[Answered]) -> Iterator[tuple[Served, list[Answered]]]:
-    versions = list(map(itemgetter(0), requests))
-    for served in set(versions):
-        same = len(versions) == 1 or versions.count(served) == len(versions)
-        yield served, requests if same else [each for each in requests if each.served is served]
+    versions = set(map(itemgetter(0), requests))
+    for served in versions:
+        if len(versions) > 1:
+            yield served, [each for each in requests if each[0] is served]
+        else:
+            yield served, requests
 
 
 def _pieces(group: list[Answered]) -> Iterator[tuple[list[Answered], int]]:
     """Requests whose arrays can be joined, in pieces that are bounded, with the rows of each."""
     feed = group[0].feed
-    size = feed.numbers.nbytes + feed.strings.nbytes + sum(each.nbytes for each in feed.tensors)
-    most = min(_BATCH_ROWS, _BATCH_BYTES * feed.rows // max(size, 1))
+    tensors = sum(tensor.nbytes for tensor in feed.tensors) // max(feed.rows, 1)
+    most = min(_BATCH_ROWS, _BATCH_BYTES // (group[0].served.layout.row_bytes + tensors + 1))
     counts = [answered.feed.rows for answered in group]
     start = rows = 0
     if sum(counts) > most:
@@ -195,7 +197,8 @@ def _pieces(group: list[Answered]) -> Iterator[tuple[list[Answered], int]]:
                 yield group[start:end], rows
                 start, rows = end, 0
             rows += count
-    yield group[start:], sum(counts[start:])
+    if left := sum(counts[start:]):  # a request may have none
+        yield group[start:], left
 
 
 def _alike(served: Served, group: list[Answered]) -> Iterable[list[Answered]]:

@@ -1,7 +1,8 @@
 """An open loop: requests arrive when they arrive, whether or not the ones before are answered.
 
 Arrivals are a Poisson process. A latency is from the arrival to the whole answer, so that what had
-to wait for a free connection counts as waiting.
+to wait for a free connection counts as waiting. What arrives in the first two seconds
+is not counted: a service may let a burst wait, and needs a moment to see that this is none.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from inference.models import Network
 
 _CONNECTIONS = 2000
 _TICK = 5e-4  # seconds
+_SETTLING = 2.0  # seconds; then what arrives is counted
 _GRACE = 15.0  # seconds for the last answers
 
 
@@ -51,7 +53,7 @@ class Outcome:
 def offer(
     url: str, network: Network, form: Format, rows: int, rate: float, seconds: float
 ) -> Outcome:
-    """Offer `rate` requests a second, of so many rows each, for some seconds."""
+    """Offer `rate` requests a second, of so many rows each, for some seconds and two more."""
     host, port = url.removeprefix("http://").split(":")
     path = form.path.format(model=network.name)
     messages = [form.write(network.rows(rows, seed)) for seed in range(8)]
@@ -69,29 +71,34 @@ async def _offer(
     host: str, port: int, requests: list[bytes], rate: float, seconds: float
 ) -> Outcome:
     loop = asyncio.get_running_loop()
-    outcome = Outcome(rate)
+    outcome, settling = Outcome(rate), Outcome(rate)
     idle: deque[_Connection] = deque()
     for _ in range(_CONNECTIONS):
-        _, one = await loop.create_connection(lambda: _Connection(idle, outcome), host, port)
+        _, one = await loop.create_connection(lambda: _Connection(idle), host, port)
         idle.append(one)
     generator = np.random.default_rng(0)
-    gaps = generator.exponential(1 / rate, int(rate * seconds * 1.2) + 100)
+    gaps = generator.exponential(1 / rate, int(rate * (_SETTLING + seconds) * 1.2) + 100)
     arrivals = deque((time.perf_counter() + np.cumsum(gaps)).tolist())
-    began = time.perf_counter()
+    settled = time.perf_counter() + _SETTLING
     waiting: deque[float] = deque()
-    number = 0
-    while (now := time.perf_counter()) < began + seconds:
+    number = counted = 0
+    while (now := time.perf_counter()) < settled + seconds:
         while arrivals and arrivals[0] <= now:
             waiting.append(arrivals.popleft())
         while waiting and idle:
-            idle.pop().send(requests[number % len(requests)], waiting.popleft())
+            arrival = waiting.popleft()
+            counts = arrival > settled
+            idle.pop().send(
+                requests[number % len(requests)], arrival, outcome if counts else settling
+            )
             number += 1
+            counted += counts
         await asyncio.sleep(_TICK)
-    outcome.offered, outcome.unsent = number / seconds, len(waiting)
+    outcome.offered, outcome.unsent = counted / seconds, len(waiting)
     until = time.perf_counter() + _GRACE
-    while len(outcome.accepted) + len(outcome.refused) + outcome.broken < number:
+    while len(outcome.accepted) + len(outcome.refused) + outcome.broken < counted:
         if time.perf_counter() > until:
-            outcome.broken = number - len(outcome.accepted) - len(outcome.refused)
+            outcome.broken = counted - len(outcome.accepted) - len(outcome.refused)
             break
         await asyncio.sleep(0.01)
     return outcome
@@ -100,16 +107,18 @@ async def _offer(
 class _Connection(asyncio.Protocol):
     """One request after the other."""
 
-    def __init__(self, idle: "deque[_Connection]", outcome: Outcome) -> None:
-        self._idle, self._outcome = idle, outcome
+    _outcome: Outcome
+
+    def __init__(self, idle: "deque[_Connection]") -> None:
+        self._idle = idle
         self._received = b""
         self._busy = False
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport  # uvloop's is no asyncio.Transport
 
-    def send(self, request: bytes, arrival: float) -> None:
-        self._arrival, self._busy = arrival, True
+    def send(self, request: bytes, arrival: float, outcome: Outcome) -> None:
+        self._arrival, self._outcome, self._busy = arrival, outcome, True
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -132,7 +141,8 @@ class _Connection(asyncio.Protocol):
         self._idle.append(self)
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._outcome.broken += self._busy
+        if self._busy:
+            self._outcome.broken += 1
         if self in self._idle:
             self._idle.remove(self)
 

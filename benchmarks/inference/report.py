@@ -67,7 +67,13 @@ def _case(results: Results, case: Case) -> Iterator[str]:
 def _overload(results: Results) -> Iterator[str]:
     if not results.overload:
         return
-    yield from ("", "## Overload", "", "Open loop, Poisson arrivals; latencies in ms.", "")
+    yield from (
+        "",
+        "## Overload",
+        "",
+        "Open loop, Poisson arrivals, after two seconds of them; latencies in ms.",
+        "",
+    )
     yield "| | offered/s | accepted | p50 | p99 | refused | p50 | p99 | unsent, broken |"
     yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
     for case, loads in results.overload.items():

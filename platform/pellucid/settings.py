@@ -73,7 +73,11 @@ class Settings(BaseSettings):
     ] = 1024
     max_queue_seconds: Annotated[
         float,
-        Field(gt=0, description="A prediction that would wait longer for its turn is refused."),
+        Field(
+            gt=0,
+            description="Longest wait for its turn that a prediction is let in to; "
+            "in overload it is far shorter.",
+        ),
     ] = 1.0
     max_run_seconds: Annotated[
         float, Field(gt=0, description="A run of a model that takes longer is stopped.")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pellucid.errors import DeadlineExceeded, InvalidRows, Overloaded
 from pellucid_api.engine.batcher import Batcher, Work
+from pellucid_api.engine.cost import Cost
 from pellucid_api.engine.feeds import Feed
 from pellucid_api.engine.lane import Lane
 from pellucid_api.engine.statistics import Statistics
@@ -45,6 +46,7 @@ class Desk:
             self.batcher.cost.learn(1, seconds)
 
     def submit(self, *values, **options) -> Work:
+        self.batcher.admit()
         work = Work(feed(*values), self.closed.append, **options)
         self.batcher.submit(work)
         return work
@@ -192,23 +194,152 @@ async def entered(gate):
             await asyncio.sleep(0.001)
 
 
-def test_over_the_bound_of_the_queue_requests_are_refused():
+async def held(gate, **options):
+    """A desk whose model runs, and will until it is let go."""
+    seconds = options.pop("seconds")
+    desk = Desk(gate.run, **options)
+    desk.submit(0)  # nothing is known yet: it goes to the thread
+    await entered(gate)
+    desk.batcher.cost.learn(1, seconds)
+    return desk
+
+
+def fill(desk, most=10_000):
+    """How many more requests of one row it takes."""
+    for number in range(most):
+        try:
+            desk.submit(number)
+        except Overloaded:
+            return number
+    return most
+
+
+@pytest.mark.parametrize(
+    ("seconds", "max_wait", "room"),
+    [
+        (1.0, 5.0, 5),  # the bound that was set
+        (0.05, 100.0, 256),  # as many requests
+        (0.002, 100.0, 256),
+        (0.0002, 100.0, 500),  # 0.1 s of short ones
+    ],
+)
+def test_a_burst_may_wait_and_more_is_refused(seconds, max_wait, room):
     async def main():
         gate = Gate()
-        desk = Desk(gate.run, max_wait=5.0, seconds=1.0)
-        desk.submit(0)
-        await entered(gate)
-        for value in range(6):
-            desk.submit(value)
-        with pytest.raises(Overloaded) as raised:
-            desk.submit(9)
-        assert "PELLUCID_MAX_QUEUE_SECONDS" in raised.value.remedy
-        assert (desk.statistics.refused, desk.batcher.waiting) == (1, 6)
+        desk = await held(gate, max_wait=max_wait, seconds=seconds)
+        assert fill(desk) == pytest.approx(room, abs=1)
+        assert (desk.statistics.refused, desk.batcher.waiting) == (1, desk.batcher._ahead)
         gate.open.set()
-        await desk.drained(7)
-        desk.submit(10)
-        await desk.drained(8)
-        assert desk.batcher.waiting == 0
+        await desk.drained(len(desk.closed) + desk.batcher.waiting + 1)
+        assert desk.batcher.waiting == desk.batcher._ahead == 0
+
+    asyncio.run(main())
+
+
+def test_after_a_refusal_little_may_wait_until_the_service_has_rested():
+    async def main():
+        gate = Gate()
+        desk = await held(gate, seconds=0.01, max_wait=100.0)
+        batcher = desk.batcher
+        assert fill(desk) == 256
+        with pytest.raises(Overloaded):
+            desk.submit(1)
+        assert batcher._admission._limited().wait == pytest.approx(0.03)
+        gate.open.set()
+        await desk.drained(257)
+        batcher._admission._idle = time.perf_counter()  # it has not rested at all
+        desk.submit(0)
+        assert 0 <= batcher._admission._allowance < 1
+        await desk.drained(258)
+        while batcher._busy:
+            await asyncio.sleep(0)
+        batcher._admission._idle -= 1.0  # for a second
+        desk.submit(0)
+        assert batcher._admission._allowance == 1
+        await desk.drained(259)
+
+    asyncio.run(main())
+
+
+def test_what_is_being_decoded_counts_as_waiting():
+    async def main():
+        gate = Gate()
+        desk = await held(gate, seconds=0.05, max_wait=100.0)
+        desk.batcher.coming = 252
+        assert fill(desk) == 4
+        desk.batcher.coming = 0
+        gate.open.set()
+        await desk.drained(5)
+
+    asyncio.run(main())
+
+
+def test_a_large_request_holds_back_small_ones_by_one_piece_of_it():
+    async def main():
+        gate = Gate()
+        desk = await held(gate, max_rows=8, seconds=1e-4, max_wait=100.0)
+        large = desk.submit(*range(1000))
+        assert desk.batcher.waiting == 1000
+        room = fill(desk)
+        assert room == pytest.approx(1000 - 8, abs=1)
+        large.cancelled = True
+        gate.open.set()
+        await desk.drained(2 + room)
+        assert desk.batcher.waiting == desk.batcher._ahead == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("clients", [64, 256])
+@pytest.mark.parametrize("seconds", [1e-6, 1e-3])
+def test_clients_that_wait_for_their_answers_are_never_refused(clients, seconds):
+    """Each sends its next request when it has its answer: what waits fits into one run."""
+
+    async def main():
+        left = 3_000
+
+        def run(given):
+            time.sleep(1e-4 if seconds < 1e-3 else 2e-3)  # whatever the number of rows
+            return doubled(given)
+
+        desk = Desk(run, max_rows=1024)
+        for rows in (1, 8, 64):
+            desk.batcher.cost.learn(rows, max(seconds, 1e-4))
+
+        def again(work):
+            nonlocal left
+            desk.closed.append(work)
+            if left > 0:
+                left -= 1
+                desk.batcher.admit()
+                desk.batcher.submit(Work(feed(1), again))
+
+        for _ in range(clients):
+            desk.batcher.admit()
+            desk.batcher.submit(Work(feed(1), again))
+        await desk.drained(3_000 + clients)
+        assert desk.statistics.refused == 0
+        assert max(map(len, desk.runs)) <= clients
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_is_late_takes_no_run_for_one_that_hangs():
+    async def main():
+        gate = Gate()
+        desk = await held(gate, seconds=2e-3)
+        loop = asyncio.get_running_loop()
+        desk.batcher._look(loop.time() - 0.2)  # which it should have done before
+        desk.submit(1)
+        assert not desk.batcher._hangs
+        desk.batcher._look(loop.time())  # on time, and it still runs
+        with pytest.raises(Overloaded) as raised:
+            desk.submit(2)
+        assert "PELLUCID_MAX_RUN_SECONDS" in raised.value.remedy
+        gate.open.set()
+        await desk.drained(2)
+        desk.submit(3)
+        await desk.drained(3)
 
     asyncio.run(main())
 
@@ -297,3 +428,15 @@ def test_a_lane_runs_one_call_after_the_other_and_ends_with_its_owner():
     del lane
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_cost_is_that_of_its_size_or_scaled_up_and_at_most_that_of_a_larger_one():
+    cost = Cost()
+    assert (cost.of_run(5), cost.of_one()) == (float("inf"), 0.0)
+    cost.learn(1, 5.0)  # delayed by something else
+    cost.learn(8, 0.8)
+    cost.learn(64, 3.2)
+    assert (cost.of_run(1), cost.at_most(1)) == (5.0, 0.8)
+    assert cost.of_run(20) == pytest.approx(1.6)
+    assert cost.of_run(300) == cost.at_most(300) == pytest.approx(3.2 * 4)
+    assert cost.of_one() == pytest.approx(0.05)

@@ -97,6 +97,24 @@ def test_tensors_of_every_kind_come_back(recorder: LogRecorder, tmp_path: Path) 
         assert row.time.timestamp() == 1_700_000_000
 
 
+def test_rows_are_written_in_pieces_by_version(
+    recorder: LogRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pellucid_api.recorder._BATCH_ROWS", 7)
+    versions = [served(version=1), served(version=2)]
+    answers = [answered(versions[k % 2], rows=rows) for k, rows in enumerate([1, 3, 4, 9, 0, 1, 2])]
+    for answer in answers:
+        recorder.record(answer)
+    recorder.flush()
+    assert (recorder.recorded, recorder.lost, recorder.error) == (20, 0, "")
+    for answer in answers:
+        for row in range(answer.feed.rows):
+            written = found(tmp_path, answer, row)
+            assert written is not None
+            assert written.version == answer.served.version
+            assert written.outputs["score"] == row
+
+
 def test_a_full_queue_loses_rows_and_counts_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

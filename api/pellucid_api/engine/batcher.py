@@ -6,11 +6,7 @@ an idle service adds no wait. While a run is under way, requests gather for the 
 is expected to be short is made on the loop itself, since handing it to a thread and back would take
 longer; any other is made in a thread.
 
-What would wait too long is refused, before it is decoded. How much may wait is told in seconds, at
-the pace of late. A burst may wait for long; where bursts do not end, the service is overloaded, and
-a long queue makes all answers late and not one more. After a refusal little may wait, therefore,
-until the service has had nothing to do for a while. (A queue that stands does no good: Nichols and
-Jacobson, Controlling Queue Delay, 2012. Here nothing is dropped that was once let in.)
+What would wait too long is refused, before it is decoded: see `admission`.
 """
 
 import asyncio
@@ -26,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.errors import DeadlineExceeded, InvalidRows, Overloaded, PellucidError
+from pellucid_api.engine.admission import Admission
 from pellucid_api.engine.cost import Cost
 from pellucid_api.engine.feeds import Feed, join
 from pellucid_api.engine.guard import Watch
@@ -37,12 +34,8 @@ if TYPE_CHECKING:
 _ON_LOOP = 1e-3  # seconds; a longer run is made in a thread
 _LONGEST_ON_LOOP = 0.1  # seconds; then it is stopped there, and made in a thread after all
 _NEVER = float("inf")
-_BURST, _BURST_REQUESTS = 0.1, 64  # seconds, or as many requests, whichever takes longer
-_STANDING, _STANDING_REQUESTS = 1e-3, 3  # the same, while the service is overloaded
-_RECOVERY = 0.25  # seconds of having nothing to do, after which a whole burst may wait again
 _HANGS = 5  # times its estimate, and `max_wait`: then a run hangs
 _LATE = 0.05  # seconds; a loop that is later cannot tell what hangs
-_SHARE = 0.2  # of the newest batch in an average
 
 logger = logging.getLogger(__name__)
 
@@ -114,14 +107,8 @@ class Batcher:
         self._busy = False  # a run is under way, or the next turn of the loop will make one
         self._hangs = False  # the run in the thread
         self._hang_timer: asyncio.TimerHandle | None = None
-        self._pace = Cost()  # from one batch to the next, with all that the loop does for them
-        self._batch = 0  # rows of the last one, if the next follows it
-        self._began = 0.0  # that batch
-        self._typical = 1.0  # rows of a request
         self._ahead = 0  # rows that wait, and run before what comes now
-        self._bound: float | None = None  # of these; None: to be worked out
-        self._allowance = 1.0  # share of a burst that may wait
-        self._idle = time.perf_counter()  # since then, unless busy
+        self._admission = Admission(self.cost, max_wait)
 
     def admit(self) -> None:
         """Let a request in, before it is decoded, or refuse it.
@@ -135,15 +122,8 @@ class Batcher:
                 "The model's run under way takes far longer than its runs do.",
                 remedy="Send again later, or lower PELLUCID_MAX_RUN_SECONDS.",
             )
-        rows = self._ahead + self.coming * self._typical
-        if not rows:
+        if self._admission.admits(len(self._queue), self._ahead, self.coming):
             return
-        if self._bound is None:
-            self._bound = self._limit()
-        if rows < self._bound:
-            return
-        if self._allowance:
-            self._allowance, self._bound = 0.0, None
         self._statistics.refused += 1
         raise Overloaded(
             "More is waiting than can be answered in time.",
@@ -160,34 +140,16 @@ class Batcher:
             work.timer = loop.call_later(left, self._expire, work)
         if not self._busy:
             self._busy = True
-            if self._allowance < 1:
-                idle = time.perf_counter() - self._idle
-                self._allowance = min(1.0, self._allowance + idle / _RECOVERY)
+            self._admission.woke()
             loop.call_soon(self._next)
 
-    def _limit(self) -> float:
-        """Rows that may wait."""
-        pace = self._pace if self._pace.of_row() else self.cost
-        each = pace.of_row()
-        if not each:  # nothing has run yet
-            return _NEVER
-        request = pace.of_run(max(1, round(self._typical)))
-        standing = max(_STANDING, _STANDING_REQUESTS * request)
-        burst = max(_BURST, _BURST_REQUESTS * request)
-        seconds = standing + self._allowance * (burst - standing)
-        return min(self._max_wait, seconds) / each
-
     def _next(self) -> None:
-        now = time.perf_counter()
-        if self._batch:
-            self._pace.learn(self._batch, now - self._began)
         batch = self._take()
         rows = sum(feed.rows for _, feed in batch)
-        self._batch, self._began, self._bound = rows, now, None
+        self._admission.began(len(batch), rows)
         if not batch:
-            self._busy, self._idle = False, now
+            self._busy = False
             return
-        self._typical += _SHARE * (rows / len(batch) - self._typical)
         loop = asyncio.get_running_loop()
         seconds = self.cost.of_run(rows)
         if seconds <= _ON_LOOP:
@@ -296,7 +258,9 @@ class Batcher:
         try:
             outputs = self._timed(join([feed for _, feed in batch]), limit)
         except _TookLong:
-            self.cost.learn(rows, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._admission.ran(seconds)
+            self.cost.learn(rows, seconds)
             if limit < self._max_run:
                 raise
             return [_stopped(limit)] * len(batch)
@@ -306,6 +270,7 @@ class Batcher:
             middle = len(batch) // 2
             return [*self._execute(batch[:middle], limit), *self._execute(batch[middle:], limit)]
         seconds = time.perf_counter() - started
+        self._admission.ran(seconds)
         self.cost.learn(rows, seconds)
         self._statistics.ran(rows, seconds)
         if len(batch) == 1:

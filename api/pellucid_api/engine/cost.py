@@ -35,6 +35,11 @@ class Cost:
             return float(self._seconds[nearest] * 2 ** (size - nearest))
         return min(self._seconds.values(), default=float("inf"))
 
-    def of_row(self) -> float:
+    def at_most(self, rows: int) -> float:
+        """As `of_run`, but no longer than larger runs take: those of this size may be long ago."""
+        larger = [seconds for size, seconds in self._seconds.items() if size > rows.bit_length()]
+        return min([self.of_run(rows), *larger])
+
+    def of_one(self) -> float:
         """Seconds of each of many rows, at the best of the sizes; 0 before anything is known."""
         return min(self._each.values(), default=0.0)

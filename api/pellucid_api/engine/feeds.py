@@ -52,6 +52,7 @@ class Layout:
         self.strings = tuple(i.name for i in scalars if i.datatype is Datatype.BYTES)
         self.tensors = tuple(i.name for i in inputs if not i.scalar)
         self._only_tensors = not scalars
+        self.row_bytes = 8 * len(self.numbers) + 64 * len(self.strings)  # about; without tensors
 
     def pack(self, arrays: Mapping[str, Values]) -> Feed:
         """One array (rows, *shape) per input -> a feed."""
@@ -78,11 +79,11 @@ def join(feeds: Sequence[Feed]) -> Feed:
     """Feeds of one `key`, one after the other."""
     if len(feeds) == 1:
         return feeds[0]
-    rows = sum([feed.rows for feed in feeds])
+    counts = [feed.rows for feed in feeds]
     return Feed(
-        rows,
-        _beside([feed.numbers for feed in feeds], rows),
-        _beside([feed.strings for feed in feeds], rows),
+        sum(counts),
+        _beside([feed.numbers for feed in feeds], counts),
+        _beside([feed.strings for feed in feeds], counts),
         tuple(concatenated(each) for each in zip(*[f.tensors for f in feeds], strict=True)),
     )
 
@@ -98,16 +99,16 @@ def concatenated(arrays: Sequence[Values]) -> Values:
     if first.dtype.kind in "OV" or first.nbytes > _SMALL:  # no buffer of bytes; no gain
         return np.concatenate(arrays)
     try:
-        content = b"".join(arrays)
-    except (BufferError, ValueError):  # one is a view with gaps
+        content = b"".join(arrays)  # type: ignore[arg-type]  # arrays are buffers; most of them
+    except (BufferError, TypeError, ValueError):  # one is a view with gaps
         return np.concatenate(arrays)
     return np.frombuffer(content, first.dtype).reshape(-1, *first.shape[1:])
 
 
-def _beside(matrices: Sequence[Values], rows: int) -> Values:
+def _beside(matrices: Sequence[Values], counts: Sequence[int]) -> Values:
     """Matrices (columns, rows) to one of all rows; most models have none of one kind."""
     if not len(matrices[0]):
-        return np.empty((0, rows), matrices[0].dtype)
-    if rows == len(matrices):  # one row each: the transpose is joined
-        return concatenated([matrix.reshape(1, -1) for matrix in matrices]).T
+        return np.empty((0, sum(counts)), matrices[0].dtype)
+    if min(counts) == max(counts) == 1:  # one row each, which can stand one below the other
+        return concatenated(matrices).reshape(len(counts), -1).T
     return np.concatenate(matrices, axis=1)

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from pellucid.errors import PellucidError
+from pellucid.errors import Overloaded, PellucidError
 from pellucid_api.engine.answers import PredictionIds
 from pellucid_api.engine.batcher import Work
 from pellucid_api.engine.feeds import Feed
@@ -100,11 +100,14 @@ class DataPlane:
         pending = Pending(self, codec, served, reply, then)
         if self.traces is not None:
             pending.trace = self.traces.begin(served, headers)
+        if not pending.admitted():
+            return pending
         if len(body) <= _SMALL and served.quick:
             pending.ask(codec.decode, served, headers, body)
         else:
+            served.batcher.coming += 1
             decoding = self.in_thread(codec.decode, served, headers, body)
-            decoding.add_done_callback(lambda done: pending.ask(done.result))
+            decoding.add_done_callback(lambda done: pending.arrived(done.result))
         return pending
 
     def aside(self, comparison: Comparison) -> Aside:
@@ -179,6 +182,20 @@ class Pending:
         if self._work is not None:
             self._work.cancelled = True
 
+    def admitted(self) -> bool:
+        """Whether the queue has room; if not, that is the answer."""
+        try:
+            self._served.batcher.admit()
+        except Overloaded as error:
+            self._fail(error)
+            return False
+        return True
+
+    def arrived(self, decode: Callable[[], Question]) -> None:
+        """As `ask`, of what a thread has decoded."""
+        self._served.batcher.coming -= 1
+        self.ask(decode)
+
     def ask(self, decode: Callable[..., Question], *arguments: Any) -> None:
         """Put the decoded rows into the queue."""
         if self._cancelled:
@@ -234,7 +251,7 @@ class Pending:
         if not isinstance(error, PellucidError):
             logger.error("a request to %s failed", self._served.name, exc_info=error)
             self._served.statistics.failed += 1
-        elif self._work is None and work is None:
+        elif self._work is None and work is None and not isinstance(error, Overloaded):
             self._served.statistics.invalid += 1
         if self.trace is not None:
             self.trace.end(work or self._work, error=error)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from pellucid.errors import PellucidError, UnsupportedType
+from pellucid.errors import Overloaded, PellucidError, UnsupportedType
 from pellucid_api.engine.feeds import Feed
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.values import Values
@@ -52,6 +53,17 @@ class Codec(Protocol[Encoded]):
 
 def refusal(path: str, error: Exception) -> Reply:
     """The reply for an error, in the form that the path's protocol has for it."""
+    if isinstance(error, Overloaded):  # when there are many, they must cost little
+        return _overloaded(path, error.message, error.remedy)
+    return _refusal(path, error)
+
+
+@lru_cache(256)
+def _overloaded(path: str, message: str, remedy: str) -> Reply:
+    return _refusal(path, Overloaded(message, remedy=remedy))
+
+
+def _refusal(path: str, error: Exception) -> Reply:
     response = respond(path, error) if isinstance(error, PellucidError) else unexpected(path)
     headers = [pair for pair in response.raw_headers if pair[0] != b"content-length"]
     return Reply(response.status_code, headers, bytes(response.body))

@@ -186,6 +186,7 @@ class Aside:
             copy.comparison.compare(*(reversed(pair) if copy.to_champion else pair))
 
         try:
+            copy.served.batcher.admit()
             feed = decode().feed
             copy.served.batcher.submit(Work(feed, done, priority=_LAST, received=started))
         except Exception:  # a version that does not take these rows, or is busy: that is counted

@@ -38,7 +38,7 @@ _ELEMENTS = {
     Datatype.FP64: pa.float64(),
     Datatype.BYTES: pa.string(),
 }
-_PACKED = {
+_PACKED: dict[Datatype, np.dtype[Any]] = {
     datatype: np.dtype(element.to_pandas_dtype()).newbyteorder("<")
     for datatype, element in _ELEMENTS.items()
     if datatype not in (Datatype.BF16, Datatype.BYTES)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pellucid.bundle import Input, Output
@@ -19,11 +18,11 @@ from pellucid.schema import Kind
 
 TIME = pa.timestamp("us", tz="UTC")
 COMMON = (
-    pa.field("id", ids.TYPE),
-    pa.field("time", TIME),
-    pa.field("model", pa.string()),
-    pa.field("version", pa.int32()),
-    pa.field("latency_ms", pa.float32()),
+    pa.field("id", ids.TYPE, nullable=False),
+    pa.field("time", TIME, nullable=False),
+    pa.field("model", pa.string(), nullable=False),
+    pa.field("version", pa.int32(), nullable=False),
+    pa.field("latency_ms", pa.float32(), nullable=False),
 )
 
 
@@ -89,7 +88,7 @@ class Columns:
         rows = len(words)
         arrays = [
             ids.to_arrow(words),
-            pa.array(times).cast(TIME),
+            pa.array(times).view(TIME),
             pa.repeat(self._model, rows),
             pa.repeat(pa.scalar(self._version, pa.int32()), rows),
             pa.array(latencies, pa.float32()),
@@ -103,7 +102,7 @@ class Columns:
 
 
 def _numbers(values: Values) -> pa.Array:
-    return pa.array(values, pa.float64(), from_pandas=True)  # NaN becomes null
+    return _known(pa.array(np.ascontiguousarray(values, float)), ~np.isnan(values))
 
 
 def _booleans(values: Values) -> pa.Array:
@@ -113,12 +112,21 @@ def _booleans(values: Values) -> pa.Array:
 def _times(values: Values) -> pa.Array:
     missing = ~np.isfinite(values)
     microseconds = np.where(missing, 0, np.rint(values * 1e6)).astype(np.int64)
-    return pa.array(microseconds, mask=missing).cast(TIME)
+    return _known(pa.array(microseconds), ~missing).view(TIME)
 
 
 def _categories(values: Values) -> pa.Array:
     found = texts(values)
-    return pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found)
+    ends = np.frombuffer(found.buffers()[1], np.int32, len(found) + 1)
+    return _known(found, ends[1:] != ends[:-1])
+
+
+def _known(array: pa.Array, known: NDArray[np.bool_]) -> pa.Array:
+    """The array, null where a value is not known: only the bits that say so are made."""
+    if known.all():
+        return array
+    bits = pa.py_buffer(np.packbits(known, bitorder="little"))
+    return pa.Array.from_buffers(array.type, len(array), [bits, *array.buffers()[1:]])
 
 
 def _steps(values: Values) -> pa.Array:

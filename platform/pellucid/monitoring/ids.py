@@ -23,21 +23,23 @@ def from_numbers(firsts: Sequence[int], counts: NDArray[np.int64]) -> Words:
         firsts: the first number of each run: 48 bits of milliseconds, then a counter of 74.
         counts: how many numbers follow each other, (runs,).
     """
-    content = b"".join([first.to_bytes(16, "big") for first in firsts])
+    content = b"".join([first.to_bytes(16) for first in firsts])
     numbers = np.frombuffer(content, ">u8").astype(np.uint64).reshape(-1, 2)
     high = numbers[:, 0] << np.uint64(2) | numbers[:, 1] >> np.uint64(62)
     low = numbers[:, 1] & _LOW
-    total = int(counts.sum())
-    if total != len(firsts):
-        within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-        low = np.repeat(low, counts) + within.astype(np.uint64)
-        high = np.repeat(high, counts) + (low >> np.uint64(62))
-        low &= _LOW
-    words = np.empty((total, 2), np.uint64)
-    version = np.uint64(0x7000) | high & np.uint64(0xFFF)
-    words[:, 0] = high >> np.uint64(12) << np.uint64(16) | version
-    words[:, 1] = np.uint64(1 << 63) | low
-    return words
+    lengths = counts.astype(np.uint64)
+    if (
+        low + lengths > _LOW + np.uint64(1)
+    ).any():  # a run carries into the high word: number by number
+        every = [first + k for first, n in zip(firsts, counts, strict=True) for k in range(n)]
+        return from_numbers(every, np.ones(len(every), np.int64))
+    high = high >> np.uint64(12) << np.uint64(16) | np.uint64(0x7000) | high & np.uint64(0xFFF)
+    low |= np.uint64(1 << 63)
+    if (counts != 1).any():
+        begins = np.cumsum(lengths) - lengths
+        low = np.repeat(low - begins, counts) + np.arange(lengths.sum(), dtype=np.uint64)
+        high = np.repeat(high, counts)
+    return np.stack((high, low), axis=1)
 
 
 def to_arrow(words: Words) -> pa.Array:

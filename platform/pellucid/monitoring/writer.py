@@ -172,12 +172,22 @@ class LogWriter:
 
 def by_hour(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
     """The rows of a batch, by the hours of their ids."""
-    hours = ids.hours(ids.from_arrow(batch.column("id")))
-    if len(hours) and hours.min() == hours.max():
-        yield int(hours[0]), batch
+    words = ids.from_arrow(batch.column("id"))
+    if not len(words):
         return
+    first, last = (ids.hours(words[np.newaxis, row]).item() for row in _ends(words))
+    if first == last:
+        yield first, batch
+        return
+    hours = ids.hours(words)
     for hour in np.unique(hours).tolist():
         yield hour, batch.filter(pa.array(hours == hour))
+
+
+def _ends(words: ids.Words) -> tuple[int, int]:
+    """The rows of the earliest and the latest id."""
+    high = np.ascontiguousarray(words[:, 0])
+    return int(high.argmin()), int(high.argmax())
 
 
 def sweep(root: Path, first: int) -> None:
