@@ -50,7 +50,7 @@ def mlflow_server(
     """
     if store.startswith("sqlite"):
         _create_wal(Path(make_url(store).database or ""))
-    arguments = [sys.executable, "-m", "mlflow", "server"]
+    arguments = [sys.executable, "-m", "mlflow", "server", "--app-name", "pellucid"]
     arguments += ["--backend-store-uri", store, "--artifacts-destination", str(artifacts)]
     arguments += ["--host", host, "--port", str(port), "--workers", str(workers)]
     if allowed_hosts:
