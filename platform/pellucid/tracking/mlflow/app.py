@@ -9,7 +9,7 @@ server listens. `mlflow server --app-name pellucid` finds this module by its ent
 from contextlib import suppress
 
 import mlflow.store.model_registry.sqlalchemy_store
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+import mlflow.store.tracking.sqlalchemy_store
 from mlflow.server.fastapi_app import app
 
 with suppress(ImportError):  # the extra that it needs is not installed: no request imports it
