@@ -1,6 +1,6 @@
 """Triton through pytriton: dynamic batching before a Python function."""
 
-import os
+import tempfile
 
 import numpy as np
 from network import INPUT, NAME, OUTPUT, PORT, Network
@@ -22,7 +22,7 @@ def main() -> None:
         http_address="127.0.0.1", http_port=PORT, http_thread_count=8,
         allow_grpc=False, allow_metrics=False, log_verbose=0,
     )  # fmt: skip
-    with Triton(config=config, workspace=os.getcwd() + "/workspace") as triton:  # noqa: PTH109
+    with Triton(config=config, workspace=f"{tempfile.mkdtemp()}/workspace") as triton:
         triton.bind(
             model_name=NAME,
             infer_func=infer,
