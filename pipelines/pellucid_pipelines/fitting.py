@@ -1,6 +1,7 @@
 """One network, from its first weights to its best: built, started, fitted, and fitted again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,14 @@ def train(
     def checkpoints(directory: Path) -> Checkpoints:
         return Checkpoints(directory, fingerprint(request), writes=world.leads)
 
-    try:
+    told = [
+        *callbacks,
+        *([Diagnosing(journal, features, target)] if training.diagnostics else []),
+        stopping or EarlyStopping(training.patience, training.min_delta),
+        Reporting(journal),  # spools an epoch's metrics before its checkpoint
+        Checkpointing(checkpoints(workspace.checkpoint), training.checkpoint_seconds),
+    ]
+    with _memory_errors_told(device):
         fit = Fit(
             network,
             loss,
@@ -82,13 +90,7 @@ def train(
             watch=watcher(target, truth, weight, device),
             augment=augmentation.build(spec.augmentation, features),
             world=world,
-            callbacks=[
-                *callbacks,
-                *([Diagnosing(journal, features, target)] if training.diagnostics else []),
-                stopping or EarlyStopping(training.patience, training.min_delta),
-                Reporting(journal),  # spools an epoch's metrics before its checkpoint
-                Checkpointing(checkpoints(workspace.checkpoint), training.checkpoint_seconds),
-            ],
+            callbacks=told,
         )
         state = fit.run()
         if training.refit and spec.cross_validation is None and not request.trial:
@@ -96,13 +98,20 @@ def train(
             every = np.concatenate([parts.train, parts.validation])
             rows = examples.source(every, training.class_weights)
             refit(fit, rows, checkpoints(workspace.checkpoint / "refit"))
+    return network.cpu(), state
+
+
+@contextmanager
+def _memory_errors_told(device: torch.device) -> Iterator[None]:
+    """A device that runs out of memory ends the training, with a remedy."""
+    try:
+        yield
     except torch.OutOfMemoryError as error:
         raise TrainingFailed(
             f"The memory of {device} is too small: {error}.",
             where={"path": "training.batch_size"},
             remedy="Lower training.batch_size or the model's width, or set training.device to cpu.",
         ) from error
-    return network.cpu(), state
 
 
 def start(

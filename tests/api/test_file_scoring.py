@@ -165,7 +165,7 @@ def test_the_command(credit, source, monkeypatch):
     monkeypatch.setenv("PELLUCID_URL", str(credit.base_url))
     arguments = ["--file", str(source / "in.parquet"), "--out", str(source / "out.csv")]
     for name in ("credit", "credit@champion", "credit/1"):
-        outcome = CliRunner().invoke(app, ["predict", "--model", name, *arguments])
+        outcome = CliRunner().invoke(app, ["predict", name, *arguments])
         assert outcome.exit_code == 0, outcome.output
         with (source / "out.csv").open() as file:
             assert len(list(csv.DictReader(file))) == ROWS

@@ -1,6 +1,7 @@
 """One of several processes that train together: `torchrun ... together.py DIRECTORY [PARTS]`."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -33,3 +34,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # as a training does: gloo's threads may abort a process that takes Python down

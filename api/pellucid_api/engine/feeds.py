@@ -58,7 +58,7 @@ class Layout:
         """One array (rows, *shape) per input -> a feed."""
         rows = len(next(iter(arrays.values())))
         if self._only_tensors:
-            return Feed(rows, _NO_NUMBERS, _NO_STRINGS, tuple(arrays[n] for n in self.tensors))
+            return of_tensors(rows, tuple(arrays[name] for name in self.tensors))
         numbers = np.empty((len(self.numbers), rows))
         for i, name in enumerate(self.numbers):
             numbers[i] = arrays[name]
@@ -73,6 +73,11 @@ class Layout:
         arrays.update(zip(self.strings, np.ascontiguousarray(feed.strings), strict=True))
         arrays.update(zip(self.tensors, feed.tensors, strict=True))
         return arrays
+
+
+def of_tensors(rows: int, tensors: tuple[Values, ...]) -> Feed:
+    """The feed of a model without scalar inputs."""
+    return Feed(rows, _NO_NUMBERS, _NO_STRINGS, tensors)
 
 
 def join(feeds: Sequence[Feed]) -> Feed:

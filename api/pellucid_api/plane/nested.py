@@ -6,15 +6,15 @@ What does not fit is left to `engine.nested`, which is slower and says what is w
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from pellucid.bundle import Datatype, Input
 from pellucid.schema import Kind
 from pellucid_api.engine.datatypes import DTYPES
-from pellucid_api.engine.feeds import Feed
+from pellucid_api.engine.feeds import Feed, of_tensors
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.values import Values
+from pellucid_api.plane.structs import RowStruct
 
 _LEAVES: dict[Datatype, Any] = {
     Datatype.BOOL: bool,
@@ -30,30 +30,14 @@ class NestedReader:
 
     def __init__(self, inputs: Sequence[Input]) -> None:
         self._inputs = inputs
-        fields = [(f"f{i}", _nested(each)) for i, each in enumerate(inputs)]
-        names = {f"f{i}": each.name for i, each in enumerate(inputs)}
-        row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, gc=False)
-        either = row | fields[0][1] if len(inputs) == 1 else row
-        rows = msgspec.defstruct("Rows", [("rows", list[either])], forbid_unknown_fields=True)  # type: ignore[valid-type]
-        self._row = row
-        self._decoder = msgspec.json.Decoder(list[either] | rows)  # type: ignore[valid-type]
+        columns = [(each.name, _nested(each)) for each in inputs]
+        self._rows = RowStruct(columns, bare=len(inputs) == 1)
 
-    def read(self, body: bytes, max_rows: int) -> Feed | None:
-        """The rows, or None where something does not fit."""
-        try:
-            content = self._decoder.decode(body)
-            rows = content if isinstance(content, list) else content.rows
-            if not 0 < len(rows) <= max_rows:
-                return None
-            columns = zip(*map(self._values, rows), strict=True)
-            tensors = map(_tensor, columns, self._inputs)
-            none = np.empty((0, len(rows)))
-            return Feed(len(rows), none, none.astype(object), tuple(tensors))
-        except (ValueError, OverflowError):  # msgspec's own are ValueErrors
-            return None
-
-    def _values(self, row: Any) -> tuple[Any, ...]:
-        return msgspec.structs.astuple(row) if type(row) is self._row else (row,)
+    def read(self, body: bytes, max_rows: int) -> Feed:
+        """The rows. Raises ValueError and OverflowError where something does not fit."""
+        rows = self._rows.read(body, max_rows)
+        tensors = map(_tensor, zip(*rows, strict=True), self._inputs)
+        return of_tensors(len(rows), tuple(tensors))
 
 
 def nested_reader(served: Served) -> NestedReader | None:

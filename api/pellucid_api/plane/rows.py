@@ -23,6 +23,7 @@ from pellucid_api.plane.deadlines import timeout_of
 from pellucid_api.plane.exchange import Question, RawHeaders, Reply, header, require_json
 from pellucid_api.plane.formats import JSON, accepted, read_table, write_table
 from pellucid_api.plane.nested import NestedReader, nested_reader
+from pellucid_api.plane.structs import RowStruct
 
 _JSON = [(b"content-type", b"application/json")]
 _TYPES: dict[Kind, Any] = {
@@ -48,9 +49,7 @@ class RowsCodec:
             if feed is not None:
                 return Question(feed, kind, timeout)
             require_json(headers)
-        reader = served.kept(_Reader, _reader) or served.kept(NestedReader, nested_reader)
-        feed = reader.read(body, self._max_rows) if reader else None
-        return Question(feed or self._careful(served, body), kind, timeout)
+        return Question(self._quick(served, body) or self._careful(served, body), kind, timeout)
 
     def encode(
         self, served: Served, question: Question, outputs: Sequence[Values], first: int
@@ -63,6 +62,14 @@ class RowsCodec:
         found = answers(manifest, named, prediction_ids(first, rows))
         content = {"model": served.name, "version": served.version, "predictions": found}
         return Reply(200, _JSON, msgspec.json.encode(content))
+
+    def _quick(self, served: Served, body: bytes) -> Feed | None:
+        """The rows, or None where something is not of the plain kinds that are read here."""
+        reader = served.kept(_Reader, _reader) or served.kept(NestedReader, nested_reader)
+        try:
+            return reader.read(body, self._max_rows) if reader else None
+        except (ValueError, OverflowError):
+            return None
 
     def _careful(self, served: Served, body: bytes) -> Feed:
         content = parse(body)
@@ -133,23 +140,13 @@ class _Reader:
         strings = [each for each in inputs if each.kind is Kind.CATEGORICAL]
         self._numbers = len(numbers)
         self._times = [i for i, each in enumerate(numbers) if each.kind is Kind.DATETIME]
-        fields = [(f"f{i}", _TYPES[each.kind]) for i, each in enumerate([*numbers, *strings])]
-        names = {f"f{i}": each.name for i, each in enumerate([*numbers, *strings])}
-        row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, gc=False)
-        rows = msgspec.defstruct("Rows", [("rows", list[row])], forbid_unknown_fields=True)  # type: ignore[valid-type]
-        self._decoder = msgspec.json.Decoder(list[row] | rows)  # type: ignore[valid-type]
+        columns = [(each.name, _TYPES[each.kind]) for each in (*numbers, *strings)]
+        self._rows = RowStruct(columns)
 
-    def read(self, body: bytes, max_rows: int) -> Feed | None:
-        """The rows, or None where something does not fit."""
-        try:
-            content = self._decoder.decode(body)
-            rows = content if isinstance(content, list) else content.rows
-            if not 0 < len(rows) <= max_rows:
-                return None
-            values = [msgspec.structs.astuple(row) for row in rows]
-            return Feed(len(rows), self._matrix(values), self._texts(values), ())
-        except (ValueError, OverflowError):  # msgspec's own are ValueErrors
-            return None
+    def read(self, body: bytes, max_rows: int) -> Feed:
+        """The rows. Raises ValueError and OverflowError where something does not fit."""
+        rows = self._rows.read(body, max_rows)
+        return Feed(len(rows), self._matrix(rows), self._texts(rows), ())
 
     def _matrix(self, rows: list[tuple[Any, ...]]) -> Values:
         end = self._numbers

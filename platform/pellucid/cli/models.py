@@ -21,7 +21,7 @@ from pellucid.errors import InvalidRows
 
 if TYPE_CHECKING:
     from pellucid.client import Client
-    from pellucid.resources import ModelSummary, Prediction, Quantiles
+    from pellucid.resources import ModelSummary, Prediction, Predictions, Quantiles
 
 app = typer.Typer(help="Look at registered models; promote and roll back.", no_args_is_help=True)
 
@@ -146,8 +146,8 @@ def import_(
 
 def predict(
     name: Annotated[
-        str | None, typer.Argument(help="The model's name; of a --file also NAME@ALIAS, NAME/3.")
-    ] = None,
+        str, typer.Argument(help="The model's name; of a --file also NAME@ALIAS, NAME/3.")
+    ],
     rows: Annotated[
         Path | None,
         typer.Argument(
@@ -161,7 +161,6 @@ def predict(
         list[str] | None, typer.Option(help="A text, for a model of texts. Repeatable.")
     ] = None,
     version: Version = None,
-    model: Annotated[str | None, typer.Option(help="The same as NAME.")] = None,
     file: Annotated[
         Path | None, typer.Option(help="Score a whole .parquet or .csv, batch by batch, to --out.")
     ] = None,
@@ -177,9 +176,6 @@ def predict(
 
     The same command again, after an interruption, goes on where it was.
     """
-    name = name or model
-    if name is None:
-        raise typer.BadParameter("name the model")
     if file is not None:
         if out is None:
             raise typer.BadParameter("--file needs --out")
@@ -200,7 +196,11 @@ def predict(
         answer = client.predict(name, given, version)
     if as_json:
         show_json(answer)
-        return
+    else:
+        _show_answer(answer)
+
+
+def _show_answer(answer: "Predictions") -> None:
     say(f"{answer.model} version {answer.version}")
     first = answer.predictions[0]
     classes, outputs = list(first.probabilities or {}), list(first.outputs or {})
