@@ -9,7 +9,9 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 SECRETS ?= secrets
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Files go to the processes in the order of `testpaths`. By default those of few tests would come last:
+# a journey is one test of a minute, and the other processes would wait for it.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STAMP := .venv/.installed$(addprefix -,$(notdir $(TORCH_INDEX)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -61,6 +63,7 @@ gpu-check: setup
 		{ echo "PyTorch finds no CUDA device here: see docs/howto/gpu.md" >&2; exit 1; }
 	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python benchmarks/gpu.py
+	$(BIN)/python benchmarks/gpu_serving.py
 
 migrate: setup
 	$(BIN)/pellucid db upgrade

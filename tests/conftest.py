@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: the real servers, started once for the whole run."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,15 @@ from support.postgres import PostgresServer
 # also makes the examples the same in every run.
 settings.register_profile("patient", parent=settings(), deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_configure() -> None:
+    """One thread for PyTorch, and in what tests start, where several processes share the cores.
+
+    Threads that spin until others have had their turn make small networks several times slower.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

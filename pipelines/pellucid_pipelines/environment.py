@@ -1,5 +1,6 @@
 """What a run ran on: device, versions, commit; logged so that it can be repeated."""
 
+import functools
 import os
 import platform
 import shutil
@@ -98,6 +99,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache  # reading hundreds of files takes a good part of a second
 def frozen() -> str:
     """Every installed distribution, as `pip freeze` prints them."""
     found = {

@@ -28,6 +28,7 @@ from support.stack import SHARED_DATA, Stack, running_stack
 ROWS = 300
 TOLERANCE = 1e-5
 MLP = {"kind": "mlp"}  # the others take the default network
+FEWER = {"background": 50, "rows": 60}  # explained by it, which takes longer than all else
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def credit(directory: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     table = table.rename_columns({"purpose": "label"})
     path = directory / "credit.csv"
     pa.csv.write_csv(table, path)
-    return path, {"roles": roles}, {"training": {"epochs": 4}}
+    return path, {"roles": roles}, {"training": {"epochs": 4}, "explanation": FEWER}
 
 
 def digits(directory: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
@@ -54,7 +55,8 @@ def digits(directory: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
 
 def german_credit(_: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     roles = {"credit": "target", "personal_status": "sensitive"}
-    return SHARED_DATA / "german_credit.csv", {"roles": roles}, {"training": {"epochs": 8}}
+    plan = {"training": {"epochs": 8}, "explanation": FEWER}
+    return SHARED_DATA / "german_credit.csv", {"roles": roles}, plan
 
 
 def bike_hour(_: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:

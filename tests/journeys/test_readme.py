@@ -11,6 +11,7 @@ import pytest
 
 from support.stack import running_stack
 
+FEWER = {"pellucid data demo credit": "pellucid data demo credit --rows 300"}
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -21,6 +22,9 @@ def test_the_tour_runs_as_written(tmp_path: Path) -> None:
     with running_stack(tmp_path / "home") as stack:
         url = stack.settings.resolved_url
         script = "\n".join(blocks).replace(". .venv/bin/activate", "")
+        for written, run in FEWER.items():  # the same steps, sooner
+            assert script.count(written) == 1
+            script = script.replace(written, run)
         environment = os.environ | {
             "PELLUCID_URL": url,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -47,15 +47,6 @@ def test_reproduce_and_inspect(tmp_path):
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == {"inputs": [], "outcome": []}
 
-        done = run("reproduce", job.run_id, CUBLAS_WORKSPACE_CONFIG=":16:8")
-        assert done.returncode == 0, done.stderr
-        (only,) = json.loads(done.stdout)["inputs"]
-        assert only == {
-            "name": "variable.CUBLAS_WORKSPACE_CONFIG",
-            "before": None,
-            "after": ":16:8",
-        }
-
         done = run("reproduce", "credit/7")
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
@@ -64,11 +55,16 @@ def test_reproduce_and_inspect(tmp_path):
         onward = PLAN | {"transfer": {"version": "models:/credit@champion"}}
         second = client.jobs.wait(client.jobs.submit(onward).id)
         assert second.status == "succeeded", second.reason
-        done = run("reproduce", second.id)
+        done = run("reproduce", second.run_id, CUBLAS_WORKSPACE_CONFIG=":16:8")
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout) == {"inputs": [], "outcome": []}
+        changed = {
+            "name": "variable.CUBLAS_WORKSPACE_CONFIG",
+            "before": None,
+            "after": ":16:8",
+        }
+        assert json.loads(done.stdout) == {"inputs": [changed], "outcome": []}
 
-        done = run("inspect", "credit/1")
+        done = run("inspect", job.id)
         assert done.returncode == 0, done.stderr
         drawn = json.loads(done.stdout)["figures"]
         logged = stack.mlflow.list_artifacts(job.run_id, "figures/inspect")
