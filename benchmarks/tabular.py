@@ -70,7 +70,7 @@ class Task:
         layers = None if self.regression else truth
         if not self.folds:
             learn, test = train_test_split(rows, test_size=0.2, random_state=seed, stratify=layers)
-            yield learn, test
+            yield np.sort(learn), np.sort(test)  # our predictions come in the table's order
             return
         folds = KFold if self.regression else StratifiedKFold
         yield from folds(self.folds, shuffle=True, random_state=seed).split(rows, truth)
