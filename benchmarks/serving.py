@@ -52,7 +52,10 @@ def main() -> None:
     results = Results(arguments.rounds)
     with tempfile.TemporaryDirectory() as scratch:
         place = Place(
-            arguments.server_core, arguments.load_core, arguments.environments, Path(scratch)
+            frozenset({arguments.server_core}),
+            frozenset({arguments.load_core}),
+            arguments.environments,
+            Path(scratch),
         )
         networks = models.write(place.scratch)
         for number in range(arguments.rounds):
@@ -113,7 +116,7 @@ def measure(
     try:
         check(url, contender, form, network)
         load = Load(network, form, case.rows, case.connections)
-        found = load.run(url, seconds, place.load_core, place.scratch)
+        found = load.run(url, seconds, place.load_cores, place.scratch)
     except (Absent, RuntimeError) as error:
         results.absent[f"{contender.name}, {case.title}"] = str(error)
         print(f"{contender.name}, {case.key}: {error}", file=sys.stderr, flush=True)
@@ -128,7 +131,7 @@ def in_process(case: Case, network: Network, seconds: float, place: Place) -> Me
     done = subprocess.run(
         [sys.executable, APPS / "in_process.py", str(case.rows * case.connections), str(seconds)],
         env=os.environ | {"MODEL": str(network.path), "MODEL_NAME": network.name, "PORT": "0"},
-        preexec_fn=lambda: os.sched_setaffinity(0, {place.server_core}),
+        preexec_fn=lambda: os.sched_setaffinity(0, place.server_cores),
         capture_output=True,
         check=True,
     )
@@ -140,7 +143,7 @@ def overload(case: Case, network: Network, seconds: float, place: Place, results
     form = OURS.form(case)
     with serving(OURS, network, place) as url:
         load = Load(network, form, case.rows, _WORST_CONNECTIONS)
-        capacity = load.run(url, seconds, place.load_core, place.scratch).rows_per_s / case.rows
+        capacity = load.run(url, seconds, place.load_cores, place.scratch).rows_per_s / case.rows
         results.overload[case.key] = {}
         for share in SHARES:
             found = offer(url, network, form, case.rows, share * capacity, seconds)

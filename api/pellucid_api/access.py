@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from select import PIPE_BUF
 from typing import Any, Literal, NamedTuple, TextIO
 
 Client = tuple[Any, ...] | None  # (host, port)
@@ -73,14 +74,20 @@ class AccessLog:
         self._entries: deque[Record] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="access-log", daemon=True)
-        self.lost = 0
+        self._refused = 0  # by the event loop
+        self._unwritten = 0  # by the thread: each adds to its own
+
+    @property
+    def lost(self) -> int:
+        """Entries that were not written."""
+        return self._refused + self._unwritten
 
     def note(self, entry: Record) -> None:
         """Take an entry, or count it as lost."""
         if len(self._entries) < self._limit:
             self._entries.append(entry)
         else:
-            self.lost += 1
+            self._refused += 1
 
     def start(self) -> None:
         """Begin to write."""
@@ -105,11 +112,23 @@ class AccessLog:
         while taken > 0:
             piece = [self._entries.popleft() for _ in range(min(taken, _PIECE))]
             taken -= len(piece)
-            try:
-                self._stream.write("".join([self._line(entry, offset) for entry in piece]))
-                self._stream.flush()
-            except (OSError, ValueError):  # the disk is full, or the stream is closed
-                self.lost += len(piece)
+            for lines in _together([self._line(entry, offset) for entry in piece]):
+                try:
+                    self._stream.write("".join(lines))
+                    self._stream.flush()
+                except (OSError, ValueError):  # the disk is full, or the stream is closed
+                    self._unwritten += len(lines)
+
+
+def _together(lines: list[str]) -> Iterator[list[str]]:
+    """As many lines at once as a pipe takes in one piece: other processes may write to it."""
+    start = size = 0
+    for end, line in enumerate(lines):
+        if size + len(line) > PIPE_BUF:
+            yield lines[start:end]
+            start, size = end, 0
+        size += len(line)
+    yield lines[start:]
 
 
 @functools.lru_cache(1024)

@@ -18,6 +18,7 @@ from pellucid_api.routes import TAGS, add_routes
 from pellucid_api.services import Services
 from pellucid_api.uploads import sweep
 
+_SETTLING_SECONDS = 30.0  # one of several processes waits so long for its models before it listens
 GRACE_SECONDS = 20  # when the service stops: calls that are still open then are cut off
 
 _DESCRIPTION = """
@@ -51,12 +52,17 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = services = await run_in_threadpool(build, settings)
         await run_in_threadpool(sweep, services.uploads)
-        services.start()
-        jobs = Jobs(services.queue.counts)
+        siblings = services.siblings
         access: AccessLog | None = getattr(app.state, "access", None)
-        lost = (lambda: access.lost) if access else (lambda: 0)
-        collector = ServiceCollector(services.pool, jobs, services.plane.recorder, lost)
-        app.state.metrics = registry_of(collector)
+        if access is not None:
+            siblings.lost_lines = lambda: access.lost
+        await run_in_threadpool(services.start)
+        if not siblings.slot.alone:  # the others answer meanwhile
+            await run_in_threadpool(services.pool.settled.wait, _SETTLING_SECONDS)
+        jobs = Jobs(services.queue.counts)
+        app.state.metrics = registry_of(
+            ServiceCollector(siblings.census, jobs), alone=siblings.slot.alone
+        )
         app.state.rpc = None
         try:
             if settings.grpc_port:

@@ -9,10 +9,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from pellucid.errors import InvalidInput, InvalidPlan, TooLarge
+from pellucid.plan.document import read_yaml
 
 _JSON = ("application/json", "application/x-www-form-urlencoded", "")  # curl -d says the second
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain")
-_LARGEST_PLAN = 2**20  # bytes
+_LARGEST = 2**20  # bytes
 
 
 async def plan_body(request: Request) -> Any:
@@ -25,9 +26,9 @@ async def plan_body(request: Request) -> Any:
     """
     _require(request, _JSON + _YAML)
     body = await request.body()
-    if len(body) > _LARGEST_PLAN:
-        raise TooLarge(f"A plan of {len(body):,} bytes is larger than {_LARGEST_PLAN:,}.")
-    return await run_in_threadpool(_yaml, body)
+    if len(body) > _LARGEST:
+        raise TooLarge(f"A plan of {len(body):,} bytes is larger than {_LARGEST:,}.")
+    return await run_in_threadpool(_plan, body)
 
 
 PlanBody = Annotated[Any, Depends(plan_body)]
@@ -41,15 +42,9 @@ async def small_body(request: Request) -> dict[str, Any]:
         TooLarge: it is longer than 1 MiB.
     """
     body = await request.body()
-    if len(body) > _LARGEST_PLAN:
-        raise TooLarge(f"A body of {len(body):,} bytes is larger than {_LARGEST_PLAN:,}.")
-    try:
-        value = from_json(body.strip() or b"{}", allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidInput(f"The body is not JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise InvalidInput("The body is no JSON object.")
-    return value
+    if len(body) > _LARGEST:
+        raise TooLarge(f"A body of {len(body):,} bytes is larger than {_LARGEST:,}.")
+    return _json_object(body.strip(), "body")
 
 
 SmallBody = Annotated[dict[str, Any], Depends(small_body)]
@@ -61,7 +56,7 @@ def _require(request: Request, allowed: tuple[str, ...]) -> None:
         raise HTTPException(415, f"The body is {given}; send {allowed[0]}.")
 
 
-def _yaml(body: bytes) -> Any:
+def _plan(body: bytes) -> Any:
     if not body.strip():
         raise InvalidPlan("The body is empty.", remedy="Send a plan as JSON or YAML.")
     try:
@@ -73,9 +68,9 @@ def _yaml(body: bytes) -> Any:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             # A few nested aliases stand for more text than any memory holds.
             raise InvalidPlan("A plan may not use YAML aliases.", remedy="Write the values out.")
-        return yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidPlan(f"The body is neither JSON nor YAML: {error}.") from error
+    return read_yaml(text)
 
 
 def json_field(text: str, name: str) -> dict[str, Any]:
@@ -84,16 +79,15 @@ def json_field(text: str, name: str) -> dict[str, Any]:
     Raises:
         InvalidInput: it is no JSON object.
     """
+    remedy = 'Send an object such as {"age": "feature"}.'
+    return _json_object(text.encode(), f"field {name!r}", where={"field": name}, remedy=remedy)
+
+
+def _json_object(content: bytes, what: str, **told: Any) -> dict[str, Any]:
     try:
-        value = from_json(text or "{}")
+        value = from_json(content or b"{}", allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidInput(
-            f"The field {name!r} is not JSON: {error}.", where={"field": name}
-        ) from error
+        raise InvalidInput(f"The {what} is not JSON: {error}.", **told) from error
     if not isinstance(value, dict):
-        raise InvalidInput(
-            f"The field {name!r} is no JSON object.",
-            where={"field": name},
-            remedy='Send an object such as {"age": "feature"}.',
-        )
+        raise InvalidInput(f"The {what} is no JSON object.", **told)
     return value

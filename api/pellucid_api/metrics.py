@@ -2,15 +2,16 @@
 
 Units are base units, and names say them. As in Triton, time in the queue and time in runs are told
 apart, and so are requests, rows and runs: the mean batch is executed rows over runs. No label ever
-holds what a request said.
+holds what a request said. Of several serving processes, whichever is scraped answers for all.
 """
 
+import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import accumulate
 from time import monotonic
-from typing import Protocol, runtime_checkable
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.core import (
@@ -22,26 +23,14 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from pellucid_api.engine.pool import ModelPool
 from pellucid_api.engine.statistics import BOUNDS, REASONS, Histogram
+from pellucid_api.processes.counts import Census, Version
 
 _MODEL = ["model", "version"]
 _OUTCOMES = ("succeeded", *REASONS)
 _FRESH, _PATIENCE = 5.0, 0.5  # seconds: that counts of jobs are kept, and waited for
 
 Count = Callable[[], dict[str, int]]
-
-
-@runtime_checkable
-class Recorder(Protocol):
-    """The prediction log's counters, of rows."""
-
-    recorded: int
-
-    @property
-    def lost(self) -> int:
-        """Answered, and not in the log."""
-        ...
 
 
 class Jobs:
@@ -76,21 +65,12 @@ class ServiceCollector(Collector):
     """The metrics of this service.
 
     Args:
-        pool: of models.
+        census: all of its processes.
         jobs: counted in the database.
-        recorder: of the prediction log, if there is one that counts.
-        lost_lines: how many lines of the access log were lost.
     """
 
-    def __init__(
-        self,
-        pool: ModelPool,
-        jobs: Jobs,
-        recorder: object = None,
-        lost_lines: Callable[[], int] = lambda: 0,
-    ) -> None:
-        self._pool, self._jobs = pool, jobs
-        self._recorder, self._lost_lines = recorder, lost_lines
+    def __init__(self, census: Callable[[], Census], jobs: Jobs) -> None:
+        self._census, self._jobs = census, jobs
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: to register a collector is not to ask for its metrics."""
@@ -98,122 +78,167 @@ class ServiceCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric."""
-        info = {"version": version("pellucid"), "device": self._pool.device or "none"}
+        census = self._census()
+        device = next((each.device for each in census.states.values() if each.device), "none")
+        info = {"version": version("pellucid"), "device": device}
         yield InfoMetricFamily("pellucid_build", "The service's version and device.", value=info)
-        yield from self._inference()
-        yield from self._models()
-        yield from self._surroundings()
+        yield from _inference(census)
+        yield from _models(census)
+        yield from _surroundings(census, self._jobs.counts())
+        yield from _processes(census)
 
-    def _inference(self) -> Iterator[Metric]:
-        found = self._pool.ledger.all()
-        requests = CounterMetricFamily(
-            "pellucid_inference_requests",
-            "Requests by how they ended: succeeded; invalid: they do not fit the model; failed: "
-            "the model raised; refused: the queue was full; expired: their time was over before "
-            "their turn; dropped: the client left before it.",
-            labels=[*_MODEL, "outcome"],
-        )
+
+def _inference(census: Census) -> Iterator[Metric]:
+    found = [(*key, each) for key, each in sorted(census.done.statistics.items())]
+    requests = CounterMetricFamily(
+        "pellucid_inference_requests",
+        "Requests by how they ended: succeeded; invalid: they do not fit the model; failed: "
+        "the model raised; refused: the queue was full; expired: their time was over before "
+        "their turn; dropped: the client left before it.",
+        labels=[*_MODEL, "outcome"],
+    )
+    for name, number, statistics in found:
+        for outcome in _OUTCOMES:
+            requests.add_metric([name, str(number), outcome], getattr(statistics, outcome))
+    yield requests
+    counters = {
+        "pellucid_inference_rows": ("Rows answered.", "rows"),
+        "pellucid_inference_executions": (
+            "Runs of the model, of one batch each.",
+            "executions",
+        ),
+        "pellucid_inference_executed_rows": (
+            "Rows of all runs; over the runs: the mean batch.",
+            "executed_rows",
+        ),
+    }
+    for title, (help_, field) in counters.items():
+        counter = CounterMetricFamily(title, help_, labels=_MODEL)
         for name, number, statistics in found:
-            for outcome in _OUTCOMES:
-                requests.add_metric([name, str(number), outcome], getattr(statistics, outcome))
-        yield requests
-        counters = {
-            "pellucid_inference_rows": ("Rows answered.", "rows"),
-            "pellucid_inference_executions": (
-                "Runs of the model, of one batch each.",
-                "executions",
-            ),
-            "pellucid_inference_executed_rows": (
-                "Rows of all runs; over the runs: the mean batch.",
-                "executed_rows",
-            ),
-        }
-        for title, (help_, field) in counters.items():
-            counter = CounterMetricFamily(title, help_, labels=_MODEL)
-            for name, number, statistics in found:
-                counter.add_metric([name, str(number)], getattr(statistics, field))
-            yield counter
-        yield _histogram(
-            "pellucid_inference_request_duration_seconds",
-            "From a request's arrival to its answer, of those that succeeded.",
-            ((name, number, each.latency) for name, number, each in found),
-        )
-        yield _histogram(
-            "pellucid_inference_queue_duration_seconds",
-            "From a request's arrival to the run that it is part of.",
-            ((name, number, each.queue) for name, number, each in found),
-        )
-        yield _histogram(
-            "pellucid_inference_compute_duration_seconds",
-            "Of each run.",
-            ((name, number, each.compute) for name, number, each in found),
-        )
+            counter.add_metric([name, str(number)], getattr(statistics, field))
+        yield counter
+    yield _histogram(
+        "pellucid_inference_request_duration_seconds",
+        "From a request's arrival to its answer, of those that succeeded.",
+        ((name, number, each.latency) for name, number, each in found),
+    )
+    yield _histogram(
+        "pellucid_inference_queue_duration_seconds",
+        "From a request's arrival to the run that it is part of.",
+        ((name, number, each.queue) for name, number, each in found),
+    )
+    yield _histogram(
+        "pellucid_inference_compute_duration_seconds",
+        "Of each run.",
+        ((name, number, each.compute) for name, number, each in found),
+    )
 
-    def _models(self) -> Iterator[Metric]:
-        pool = self._pool
-        loaded = GaugeMetricFamily(
-            "pellucid_model_loaded", "1 for each version in memory.", labels=[*_MODEL, "device"]
-        )
-        waiting = GaugeMetricFamily(
-            "pellucid_inference_waiting_rows", "Rows in the version's queue.", labels=_MODEL
-        )
-        for served in pool.shelf.served():
-            labels = [served.name, str(served.version)]
-            loaded.add_metric([*labels, served.model.device], 1)
-            waiting.add_metric(labels, served.batcher.waiting)
-        champion = GaugeMetricFamily(
-            "pellucid_model_champion_version", "The version that answers.", labels=["model"]
-        )
-        for served in pool.champions():
-            champion.add_metric([served.name], served.version)
-        yield from (loaded, waiting, champion)
-        yield _by_model("pellucid_model_loads", "Versions loaded.", pool.ledger.loads)
-        yield _by_model("pellucid_model_load_failures", "Failed loads.", pool.ledger.load_failures)
-        yield GaugeMetricFamily(
-            "pellucid_model_memory_bytes", "Taken by versions, as estimated.", pool.shelf.size
-        )
-        yield CounterMetricFamily(
-            "pellucid_model_evictions", "Versions evicted for others.", pool.shelf.evictions
-        )
 
-    def _surroundings(self) -> Iterator[Metric]:
-        pool, jobs = self._pool, self._jobs.counts()
-        yield GaugeMetricFamily(
-            "pellucid_ready",
-            "1 if predictions are served as the settings say.",
-            not pool.obstacle(),
+def _models(census: Census) -> Iterator[Metric]:
+    done, states = census.done, census.states.values()
+    loaded = GaugeMetricFamily(
+        "pellucid_model_loaded",
+        "Processes that have the version in memory.",
+        labels=[*_MODEL, "device"],
+    )
+    waiting = GaugeMetricFamily(
+        "pellucid_inference_waiting_rows", "Rows in the version's queue.", labels=_MODEL
+    )
+    held = Counter((*key, device) for each in states for key, device in each.loaded.items())
+    for (name, number, device), count in sorted(held.items()):
+        loaded.add_metric([name, str(number), device], count)
+    rows: Counter[Version] = Counter()
+    for state in states:
+        rows.update(state.waiting)
+    for (name, number), count in sorted(rows.items()):
+        waiting.add_metric([name, str(number)], count)
+    champion = GaugeMetricFamily(
+        "pellucid_model_champion_version", "The version that answers.", labels=["model"]
+    )
+    for name, number in sorted(next(iter(states)).champions.items()):
+        champion.add_metric([name], number)
+    yield from (loaded, waiting, champion)
+    yield _by_model("pellucid_model_loads", "Versions loaded.", done.loads)
+    yield _by_model("pellucid_model_load_failures", "Failed loads.", done.load_failures)
+    yield GaugeMetricFamily(
+        "pellucid_model_memory_bytes",
+        "Taken by versions, as estimated.",
+        sum(each.memory for each in states),
+    )
+    yield CounterMetricFamily(
+        "pellucid_model_evictions", "Versions evicted for others.", done.evictions
+    )
+
+
+def _surroundings(census: Census, jobs: dict[str, int] | None) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "pellucid_ready",
+        "1 if predictions are served as the settings say.",
+        not census.obstacle(),
+    )
+    yield GaugeMetricFamily(
+        "pellucid_registry_up",
+        "1 if the registry answered last.",
+        not any(each.registry_error for each in census.states.values()),
+    )
+    yield GaugeMetricFamily(
+        "pellucid_database_up", "1 if the database answered last.", jobs is not None
+    )
+    if jobs is not None:
+        gauge = GaugeMetricFamily("pellucid_jobs", "Jobs in the table.", labels=["status"])
+        for status, count in jobs.items():
+            gauge.add_metric([status], count)
+        yield gauge
+    if census.done.logged:
+        rows = CounterMetricFamily(
+            "pellucid_prediction_log_rows",
+            "Answered rows by what became of them; lost ones could not be written.",
+            labels=["outcome"],
         )
-        yield GaugeMetricFamily(
-            "pellucid_registry_up", "1 if the registry answered last.", not pool.registry_error
-        )
-        yield GaugeMetricFamily(
-            "pellucid_database_up", "1 if the database answered last.", jobs is not None
-        )
-        if jobs is not None:
-            gauge = GaugeMetricFamily("pellucid_jobs", "Jobs in the table.", labels=["status"])
-            for status, count in jobs.items():
-                gauge.add_metric([status], count)
-            yield gauge
-        if isinstance(self._recorder, Recorder):
-            rows = CounterMetricFamily(
-                "pellucid_prediction_log_rows",
-                "Answered rows by what became of them; lost ones could not be written.",
-                labels=["outcome"],
+        for outcome, count in census.done.logged.items():
+            rows.add_metric([outcome], count)
+        yield rows
+    yield CounterMetricFamily(
+        "pellucid_access_log_lost_lines", "That could not be written.", census.done.lost_lines
+    )
+
+
+def _processes(census: Census) -> Iterator[Metric]:
+    answers = GaugeMetricFamily(
+        "pellucid_process_up",
+        "1 for each serving process that answered. Of one that did not, counters are as they were "
+        "a second before at the latest, and gauges leave it out.",
+        labels=["process"],
+    )
+    for number in sorted([*census.states, *census.missing]):
+        answers.add_metric([str(number)], number in census.states)
+    yield answers
+    if len(census.states) + len(census.missing) > 1:
+        yield from _each(census)
+
+
+def _each(census: Census) -> Iterable[Metric]:
+    """What `ProcessCollector` tells of one process, of each, with the label `process`."""
+    found: dict[str, Metric] = {}
+    for number, state in census.states.items():
+        label = {"process": str(number)}
+        one = ProcessCollector(pid=functools.partial(int, state.pid), registry=None)
+        for metric in one.collect():
+            family = found.setdefault(
+                metric.name, Metric(metric.name, metric.documentation, metric.type)
             )
-            rows.add_metric(["recorded"], self._recorder.recorded)
-            rows.add_metric(["lost"], self._recorder.lost)
-            yield rows
-        yield CounterMetricFamily(
-            "pellucid_access_log_lost_lines", "That could not be written.", self._lost_lines()
-        )
+            for sample in metric.samples:
+                family.add_sample(sample.name, sample.labels | label, sample.value)
+    return found.values()
 
 
-def registry_of(collector: Collector) -> CollectorRegistry:
-    """A registry with the collector, and with the metrics of the process."""
+def registry_of(collector: Collector, *, alone: bool = True) -> CollectorRegistry:
+    """A registry with the collector; with the metrics of this process, if it is the only one."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
-    ProcessCollector(registry=registry)
-    GCCollector(registry=registry)
+    if alone:
+        ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
     return registry
 
 

@@ -7,6 +7,7 @@ from pellucid_api.engine.cache import ModelCache
 from pellucid_api.engine.pool import ModelPool
 from pellucid_api.engine.served import Limits
 from pellucid_api.metrics import Jobs, ServiceCollector
+from pellucid_api.processes.counts import Census, Done, State
 
 
 def reference() -> str:
@@ -24,15 +25,16 @@ def reference() -> str:
         shown = ", ".join(f"`{label}`" for label in sorted(set(labels)))
         title = f"`{family.name}{suffix}`"
         lines.append(f"| {title} | {family.type} | {shown} | {family.documentation} |")
-    lines += ["", "Beside these: `process_*` and `python_gc_*`, as `prometheus_client` has them."]
+    lines += [
+        "",
+        "Beside these: `process_*` and `python_gc_*`, as `prometheus_client` has them. Of several "
+        "serving processes: `process_*` of each, with the label `process`.",
+    ]
     return "\n".join(lines)
 
 
 def _example() -> ServiceCollector:
     """A collector of nothing, which has all metrics none the less."""
-
-    class Nothing:
-        recorded = lost = 0
 
     pool = ModelPool(
         MemoryTracker(Path()),
@@ -42,7 +44,9 @@ def _example() -> ServiceCollector:
         memory=1,
         limits=Limits(1, 1.0),
     )
-    return ServiceCollector(pool, Jobs(dict), Nothing())
+    done = Done(logged={"recorded": 0, "lost": 0})
+    census = Census(done, {0: State.of(0, pool, log_error="")})
+    return ServiceCollector(lambda: census, Jobs(dict))
 
 
 if __name__ == "__main__":

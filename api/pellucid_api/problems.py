@@ -51,6 +51,7 @@ _MLFLOW_CODES = {
     504: "TEMPORARILY_UNAVAILABLE",
 }
 _RETRY_AFTER_SECONDS = "2"
+_LONGEST = 8000  # characters of an error's text: names that clients send may have any length
 _PROBLEM_JSON = "application/problem+json"
 
 
@@ -154,18 +155,25 @@ def _response(
     code: str | None = None,
 ) -> Response:
     if path == "/v2" or path.startswith("/v2/"):
-        return JSONResponse({"error": str(error)}, 400 if status == 422 else status, headers)
+        return JSONResponse({"error": _cut(str(error))}, 400 if status == 422 else status, headers)
     if path.endswith("/invocations"):  # in the form of MLflow's errors
-        content = {"error_code": _MLFLOW_CODES.get(status, "BAD_REQUEST"), "message": str(error)}
+        content = {
+            "error_code": _MLFLOW_CODES.get(status, "BAD_REQUEST"),
+            "message": _cut(str(error)),
+        }
         return JSONResponse(content, 400 if status == 422 else status, headers)
     code = code or error.code
     problem = Problem(
         type=f"urn:pellucid:problem:{code}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=error.message,
+        detail=_cut(error.message),
         code=code,
-        where=error.where,
-        remedy=error.remedy,
+        where={key: _cut(v) if isinstance(v, str) else v for key, v in error.where.items()},
+        remedy=_cut(error.remedy),
     )
     return JSONResponse(problem.model_dump(mode="json"), status, headers, _PROBLEM_JSON)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -1,32 +1,27 @@
 """The recorder: answered requests into the prediction log, off the request path.
 
-`record` puts a request into a bounded queue and returns. A thread empties the queue every 0.25 s,
-joins the requests of each version into Arrow columns and writes them. What cannot be taken in or
-written is lost and counted; no answer ever waits for it.
+`record` puts a request into a bounded queue, in which small requests are joined, and returns. A
+thread empties the queue every 0.25 s, makes Arrow columns of each version's rows and writes them.
+What cannot be taken in or written is lost and counted; no answer ever waits for it.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from operator import itemgetter
+from collections.abc import Sequence
 
-import numpy as np
-import pyarrow as pa
-
-from pellucid.monitoring import ids
-from pellucid.monitoring.columns import Columns
 from pellucid.monitoring.writer import LogWriter, by_hour
-from pellucid.plan import Serving
-from pellucid_api.engine.feeds import concatenated, join
 from pellucid_api.engine.served import Served
 from pellucid_api.plane.dataplane import Answered
+from pellucid_api.recorded import Format, Rows, alike, joined, pieces, together
 
 _SECONDS = 0.25  # between two rounds
 _QUEUE_BYTES = 2**28
 _EACH_BYTES = 1024  # what a request takes beside its arrays
-_BATCH_ROWS = 2**16
-_BATCH_BYTES = 2**26
+_TOGETHER = 128  # requests that are joined
+_LIGHT_BYTES = 2**20  # of these, to be joined in the event loop
+_BATCH_ROWS = 2**13  # written at once: larger buffers are new memory from the kernel each time
+_BATCH_BYTES = 2**20
 _DISK, _QUEUE = "the disk", "the queue"
 
 logger = logging.getLogger(__name__)
@@ -47,7 +42,10 @@ class LogRecorder:
     def __init__(self, writer: LogWriter, queue_bytes: int = _QUEUE_BYTES) -> None:
         self._writer = writer
         self._queue_bytes = queue_bytes
-        self._waiting: list[Answered] = []
+        self._lock = threading.Lock()  # of these three
+        self._unjoined: list[Answered] = []
+        self._unjoined_bytes = 0
+        self._joined: dict[tuple[Served, object], list[Rows]] = {}
         # Each counter has one thread that adds to it, so that none is locked.
         self._taken_bytes = self._refused = 0  # by the event loop
         self._freed_bytes = self._failed = 0  # by the recorder's thread
@@ -82,14 +80,18 @@ class LogRecorder:
     def record(self, answered: Answered) -> None:
         """Take a request in, or count its rows as lost."""
         feed = answered.feed
-        taken = self._taken_bytes + _EACH_BYTES + feed.rows * answered.served.layout.row_bytes
+        size = _EACH_BYTES + feed.rows * answered.served.layout.row_bytes
         for tensor in feed.tensors:
-            taken += tensor.nbytes
-        if taken - self._freed_bytes > self._queue_bytes:
+            size += tensor.nbytes
+        if self.waiting_bytes + size > self._queue_bytes:
             self._refused += feed.rows
             return
-        self._waiting.append(answered)
-        self._taken_bytes = taken
+        with self._lock:
+            self._unjoined.append(answered)
+            self._taken_bytes += size
+            self._unjoined_bytes += size
+            if len(self._unjoined) >= _TOGETHER and self._unjoined_bytes <= _LIGHT_BYTES:
+                self._join()
 
     def flush(self, timeout: float = 2.0) -> None:
         """Wait until what was recorded before this call is written, or lost."""
@@ -121,23 +123,39 @@ class LogRecorder:
                 return
             self._look_after()
 
+    def _join(self) -> None:
+        """Join what waits and is small; with the lock, in the event loop or in the thread."""
+        try:
+            for group in alike(self._unjoined):
+                rows = joined(group)
+                self._joined.setdefault((group[0].served, group[0].feed.key), []).append(rows)
+        except Exception:  # told where they are written, one by one
+            self._unjoined_bytes = _LIGHT_BYTES + 1
+        else:
+            self._unjoined, self._unjoined_bytes = [], 0
+
     def _empty(self) -> None:
         """Write what waits now, in pieces that are bounded."""
-        taken = self._taken_bytes  # read first: what comes meanwhile is not freed yet
-        requests = self._waiting[:]
-        del self._waiting[: len(requests)]
-        for served, group in _by_version(requests):
-            for alike in _alike(served, group):
-                for piece, rows in _pieces(alike):
-                    self._write(served, piece, rows)
+        with self._lock:
+            taken = self._taken_bytes
+            if self._unjoined and self._unjoined_bytes <= _LIGHT_BYTES:
+                self._join()
+            parts, self._joined = self._joined, {}
+            requests, self._unjoined, self._unjoined_bytes = self._unjoined, [], 0
+        for each in requests:
+            parts.setdefault((each.served, each.feed.key), []).append(joined([each]))
+        for (served, _), found in parts.items():
+            for piece in pieces(found, _BATCH_ROWS, _BATCH_BYTES):
+                self._write(served, piece)
         self._freed_bytes = taken
 
-    def _write(self, served: Served, group: Sequence[Answered], left: int) -> None:
-        """Write requests of one version whose arrays can be joined, together of `left` rows."""
+    def _write(self, served: Served, piece: Sequence[Rows]) -> None:
+        """Write rows of one version that can be joined."""
+        left = sum(len(part.words) for part in piece)
         try:
-            format = served.kept(_Format, _Format)
+            format = served.kept(Format, Format)
             assert format is not None
-            batch = format.batch(group)
+            batch = format.batch(together(piece))
             self.left_out += left - len(batch)
             left = len(batch)
             for hour, rows in by_hour(batch):
@@ -147,7 +165,7 @@ class LogRecorder:
         except OSError as error:
             self._fail(_DISK, str(error), left)
         except Exception as error:  # whatever it is, serving goes on, and so do other versions
-            self._fail(f"{served.name} version {served.version}", repr(error), left)
+            self._fail(_named(served), repr(error), left)
         else:
             self._succeed(_DISK)
 
@@ -175,68 +193,5 @@ class LogRecorder:
             self._errors = {name: why for name, why in self._errors.items() if name != part}
 
 
-def _by_version(requests: list[Answered]) -> Iterator[tuple[Served, list[Answered]]]:
-    versions = set(map(itemgetter(0), requests))
-    for served in versions:
-        if len(versions) > 1:
-            yield served, [each for each in requests if each[0] is served]
-        else:
-            yield served, requests
-
-
-def _pieces(group: list[Answered]) -> Iterator[tuple[list[Answered], int]]:
-    """Requests whose arrays can be joined, in pieces that are bounded, with the rows of each."""
-    feed = group[0].feed
-    tensors = sum(tensor.nbytes for tensor in feed.tensors) // max(feed.rows, 1)
-    most = min(_BATCH_ROWS, _BATCH_BYTES // (group[0].served.layout.row_bytes + tensors + 1))
-    counts = [answered.feed.rows for answered in group]
-    start = rows = 0
-    if sum(counts) > most:
-        for end, count in enumerate(counts):
-            if rows and rows + count > most:
-                yield group[start:end], rows
-                start, rows = end, 0
-            rows += count
-    if left := sum(counts[start:]):  # a request may have none
-        yield group[start:], left
-
-
-def _alike(served: Served, group: list[Answered]) -> Iterable[list[Answered]]:
-    """Requests in groups whose arrays can be joined: all of them, unless an axis has any length."""
-    if all(-1 not in each.shape for each in served.model.manifest.inputs):
-        return [group]
-    found: dict[object, list[Answered]] = {}
-    for answered in group:
-        found.setdefault(answered.feed.key, []).append(answered)
-    return found.values()
-
-
-class _Format:
-    """How the requests of one version become rows of the log."""
-
-    def __init__(self, served: Served) -> None:
-        manifest = served.model.manifest
-        log = Serving.model_validate(manifest.plan.get("serving", {})).log
-        self._sample = log.sample
-        self._layout = served.layout
-        self._outputs = [output.name for output in manifest.outputs]
-        self._columns = Columns(
-            served.name, served.version, manifest.inputs, manifest.outputs, log.redact
-        )
-
-    def batch(self, group: Sequence[Answered]) -> pa.RecordBatch:
-        """The rows of some requests, or the sample of them that the plan wants."""
-        _, feeds, outputs, firsts, times, seconds = zip(*group, strict=True)
-        counts = np.array([feed.rows for feed in feeds])
-        words = ids.from_numbers(firsts, counts)
-        joined = [concatenated(each) for each in zip(*outputs, strict=True)]
-        batch = self._columns.batch(
-            words,
-            np.repeat(np.array(times) // 1000, counts),
-            np.repeat(np.array(seconds, np.float32) * 1000, counts),
-            self._layout.unpack(join(feeds)),
-            dict(zip(self._outputs, joined, strict=True)),
-        )
-        if self._sample == 1:
-            return batch
-        return batch.filter(pa.array(ids.sampled(words, self._sample)))
+def _named(served: Served) -> str:
+    return f"{served.name} version {served.version}"

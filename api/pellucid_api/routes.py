@@ -26,7 +26,7 @@ from pellucid_api.routers import (
 
 TAGS = [
     {"name": "Data sets", "description": "Immutable versions, named by their content."},
-    {"name": "Jobs", "description": "Training: a plan in, a registered model out."},
+    {"name": "Jobs", "description": "A plan in, a registered model or a file of predictions out."},
     {"name": "Models", "description": "Registered versions, and which of them is served."},
     {"name": "Predictions", "description": "Plain rows in, labels and probabilities out."},
     {"name": "MLflow", "description": "In the place of `mlflow models serve`."},
@@ -81,6 +81,8 @@ ROUTES: dict[str, tuple[Route, ...]] = {
         _route("POST", _job + "/retry", jobs.retry, 404, 409, **_accepted),
         _route("GET", _job + "/events", events.events, 404, response_class=EventSourceResponse),
         _route("GET", _job + "/trials", jobs.trials, 404, 422),
+        _route("POST", _model + "/scorings", jobs.submit_scoring, 404, 422, 503, **_accepted),
+        _route("GET", _job + "/predictions", jobs.predictions, 404, 409),
         _route("GET", _job + "/logs", events.logs, 404, response_class=events.LogResponse),
         _route("GET", "/v1/schemas/plan", schemas.plan),
     ),

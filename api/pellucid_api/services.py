@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Event
 from typing import Self
 
+from pellucid.cores import available_cores
 from pellucid.datasets.store import DatasetStore
 from pellucid.db.session import Database
 from pellucid.jobs.queue import JobQueue
@@ -18,6 +19,7 @@ from pellucid_api.engine.answers import PredictionIds
 from pellucid_api.engine.cache import ModelCache
 from pellucid_api.engine.pool import ModelPool
 from pellucid_api.engine.served import Limits
+from pellucid_api.engine.shelf import usable_memory
 from pellucid_api.plane.dataplane import DataPlane
 from pellucid_api.plane.exchange import Codec, Reply
 from pellucid_api.plane.http import Front
@@ -25,6 +27,8 @@ from pellucid_api.plane.invocations import InvocationsCodec
 from pellucid_api.plane.rows import RowsCodec
 from pellucid_api.plane.tensors import TensorsCodec
 from pellucid_api.plane.traces import Traces
+from pellucid_api.processes.siblings import Siblings
+from pellucid_api.processes.slot import ALONE, Slot
 from pellucid_api.recorder import LogRecorder
 
 _COMPUTE_THREADS = 8
@@ -44,12 +48,21 @@ class Services:
     rows: RowsCodec
     tensors: TensorsCodec
     invocations: InvocationsCodec
+    siblings: Siblings
     recorder: LogRecorder | None = None  # of the prediction log
     stopping: Event = field(default_factory=Event)  # set on SIGTERM: endless answers end
 
     @classmethod
-    def build(cls, settings: Settings, registry: Registry | None = None) -> Self:
-        """Connect everything that the settings name; nothing is asked to answer yet."""
+    def build(
+        cls, settings: Settings, registry: Registry | None = None, slot: Slot = ALONE
+    ) -> Self:
+        """Connect everything that the settings name; nothing is asked to answer yet.
+
+        Args:
+            settings: of the service.
+            registry: of models; by default MLflow's.
+            slot: of this process among several, which divide cores and memory.
+        """
         if registry is None:
             from pellucid.tracking.mlflow import connect  # heavy
 
@@ -58,26 +71,31 @@ class Services:
         # Of inference alone: requests that wait for the database or MLflow take none of them.
         executor = ThreadPoolExecutor(_COMPUTE_THREADS, thread_name_prefix="inference")
         recorder = _recorder(settings)
+        pool = ModelPool(
+            registry,
+            ModelCache(settings.home / "cache" / "models"),
+            device=settings.device,
+            poll_seconds=settings.alias_poll_seconds,
+            memory=(settings.model_memory_bytes or usable_memory() // 2) // slot.count,
+            limits=Limits(
+                settings.max_batch_rows,
+                settings.max_queue_seconds,
+                settings.max_run_seconds,
+                threads=max(1, available_cores() // slot.count),
+            ),
+        )
         return cls(
             settings=settings,
             database=database,
             datasets=DatasetStore(settings.home, database, max_cell_bytes=settings.max_cell_bytes),
             queue=JobQueue(database, max_attempts=settings.max_attempts),
             registry=registry,
-            pool=ModelPool(
-                registry,
-                ModelCache(settings.home / "cache" / "models"),
-                device=settings.device,
-                poll_seconds=settings.alias_poll_seconds,
-                memory=settings.model_memory_bytes,
-                limits=Limits(
-                    settings.max_batch_rows, settings.max_queue_seconds, settings.max_run_seconds
-                ),
-            ),
+            pool=pool,
             plane=DataPlane(executor, PredictionIds(), recorder, traces=Traces.configured()),
             rows=RowsCodec(settings.max_rows),
             invocations=InvocationsCodec(settings.max_rows),
             tensors=TensorsCodec(settings.max_rows, settings.max_body_bytes),
+            siblings=Siblings(slot, pool, recorder),
             recorder=recorder,
         )
 
@@ -93,6 +111,7 @@ class Services:
 
     def start(self) -> None:
         """Follow the registry, and record predictions."""
+        self.siblings.start()
         self.pool.start()
         if self.recorder is not None:
             self.recorder.start()
@@ -108,6 +127,7 @@ class Services:
 
     def close(self) -> None:
         """Stop following the registry, seal the prediction log and close the database."""
+        self.siblings.close()
         self.pool.stop()
         self.plane.executor.shutdown()
         if self.recorder is not None:

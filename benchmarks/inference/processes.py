@@ -34,10 +34,10 @@ class Absent(Exception):  # a result, not a mistake
 
 @dataclass(frozen=True)
 class Place:
-    """Where things run: the servers' core, the load's core, environments, scratch files."""
+    """Where things run: the servers' cores, the load's cores, environments, scratch files."""
 
-    server_core: int
-    load_core: int
+    server_cores: frozenset[int]
+    load_cores: frozenset[int]
     environments: Path
     scratch: Path
 
@@ -79,7 +79,7 @@ def versions(contender: Contender, place: Place) -> dict[str, str]:
 
 @contextmanager
 def serving(contender: Contender, network: Network, place: Place) -> Iterator[str]:
-    """The URL of a contender that serves a network on its core, and answers rightly.
+    """The URL of a contender that serves a network on its cores, and answers rightly.
 
     Raises:
         Absent: it cannot be installed, does not start, or answers wrongly.
@@ -110,7 +110,7 @@ def serving(contender: Contender, network: Network, place: Place) -> Iterator[st
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {place.server_core}),
+            preexec_fn=lambda: os.sched_setaffinity(0, place.server_cores),
         )
     url = f"http://127.0.0.1:{port}"
     try:

@@ -73,7 +73,7 @@ class Load:
         script.write_text(f"HEADERS = {{{headers}}}\n{_SCRIPT}", encoding="utf-8")
         return [str(script), *paths]
 
-    def run(self, url: str, seconds: float, core: int, directory: Path) -> Measured:
+    def run(self, url: str, seconds: float, cores: frozenset[int], directory: Path) -> Measured:
         """Load a server for some seconds, after a fifth of them that do not count.
 
         Raises:
@@ -85,7 +85,7 @@ class Load:
         for length in (max(1, seconds / 5), seconds):
             command = [
                 wrk(),
-                "-t1",
+                f"-t{min(len(cores), self.connections)}",
                 f"-c{self.connections}",
                 f"-d{length:.0f}s",
                 "--timeout",
@@ -95,7 +95,7 @@ class Load:
                 [*command, "-s", script, target, "--", *bodies],
                 capture_output=True,
                 text=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )
             line = next((x for x in done.stdout.splitlines() if x.startswith("RESULT ")), None)
             if line is None:

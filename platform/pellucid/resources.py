@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pellucid.schema import Kind, Role, Schema, StorageType
 
 Item = TypeVar("Item")
+_MISSING = "Serving processes, from 0, that did not answer; their part is some seconds old."
 
 
 class Resource(BaseModel):
@@ -114,18 +115,22 @@ class JobStatus(StrEnum):
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
-JobKind = Literal["training", "search"]
+JobKind = Literal["training", "search", "scoring"]
 
 
 class Job(Resource):
-    """A training job: a plan plus its lifecycle. A search has trials, which are jobs too."""
+    """A plan plus its lifecycle: of a training, a search, or a scoring.
+
+    A search has trials, which are jobs too.
+    """
 
     id: str
     name: str = Field(description="The model's name in the plan.")
     status: JobStatus
     reason: str = Field(description="Why it is in this state, in a sentence.")
     plan: dict[str, Any] = Field(
-        description="Resolved: every default filled in. Of a search: as given, on a fixed version."
+        description="Resolved: every default filled in. Of a search: as given, on a fixed version. "
+        "Of a scoring: model, version, dataset, keep, register_as."
     )
     data_version: str
     attempt: int = Field(description="Attempts started so far.")
@@ -142,7 +147,10 @@ class Job(Resource):
     run_id: str | None = Field(default=None, description="The MLflow run.")
     model_version: int | None = Field(default=None, description="The registered version.")
     progress: dict[str, Any] = Field(default_factory=dict, description="The newest progress event.")
-    result: dict[str, Any] = Field(default_factory=dict, description="Test metrics and promotion.")
+    result: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Test metrics and promotion. Of a scoring: rows, bytes, dataset.",
+    )
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -195,10 +203,10 @@ class Quantiles(Resource):
 
 
 class VersionStatistics(Resource):
-    """What a version has done since this process first loaded it."""
+    """What a version has done since the service first loaded it."""
 
     version: int
-    loaded: bool = Field(description="Whether it is in memory now.")
+    loaded: bool = Field(description="Whether a process has it in memory now.")
     since: datetime
     requests: int
     succeeded: int
@@ -215,10 +223,11 @@ class VersionStatistics(Resource):
 
 
 class ModelStatistics(Resource):
-    """What a model's versions have done in this process."""
+    """What a model's versions have done."""
 
     model: str
     versions: list[VersionStatistics]
+    missing: list[int] = Field(default_factory=list, description=_MISSING)
 
 
 class Contender(Resource):
@@ -279,7 +288,7 @@ class Significance(Resource):
 
 
 class Comparison(Resource):
-    """A champion against one contender, as this process has seen them."""
+    """A champion against one contender, since they first met."""
 
     role: str = Field(description="challenger or shadow.")
     share: float
@@ -298,6 +307,7 @@ class Comparisons(Resource):
     model: str
     champion: int
     comparisons: list[Comparison]
+    missing: list[int] = Field(default_factory=list, description=_MISSING)
     labels: str = Field(description="What is known of the true outcomes.")
 
 

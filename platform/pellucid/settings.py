@@ -35,6 +35,14 @@ class Settings(BaseSettings):
         int,
         Field(ge=0, le=65535, description="Port of the API over gRPC, usually 8001. 0: no gRPC."),
     ] = 0
+    api_processes: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1024,
+            description="Equal processes of the API on its port. 0: one for each core.",
+        ),
+    ] = 1
     url: Annotated[
         str, Field(description="Where the CLI and client find the API. Empty: host and port.")
     ] = ""
@@ -53,8 +61,12 @@ class Settings(BaseSettings):
     mlflow_password: Annotated[str, Field(description="MLflow basic-auth password.")] = ""
     experiment: Annotated[str, Field(description="MLflow experiment of the runs.")] = "pellucid"
     device: Annotated[
-        Literal["auto", "cpu", "cuda"],
-        Field(description="Serving device. `cuda` fails loudly where CUDA is missing."),
+        str,
+        Field(
+            pattern=r"^(auto|cpu|(cuda|tensorrt)(:\d+(,\d+)*)?)$",
+            description="Serving device: `auto`, `cpu`, `cuda` or `tensorrt`; `cuda:0,1` names "
+            "GPUs. A GPU that is asked for and missing is an error.",
+        ),
     ] = "auto"
     default_model: Annotated[
         str, Field(description="The model that /invocations means. Empty: the only champion.")

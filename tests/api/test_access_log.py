@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from select import PIPE_BUF
 
 import httpx
 import pytest
@@ -95,6 +96,26 @@ def test_many_entries_are_written_in_order():
     identities = [json.loads(line)["request_id"] for line in stream.getvalue().splitlines()]
     assert identities == [f"r{number}" for number in range(10_000)]
     assert log.lost == 0
+
+
+def test_lines_of_several_processes_do_not_mix():
+    """A pipe takes so much in one piece; a longer line alone may be cut."""
+    pieces = []
+
+    class Pipe(io.StringIO):
+        def write(self, text):
+            pieces.append(text)
+
+    log = AccessLog("text", Pipe())
+    for number in range(300):
+        log.note(entry(number, path=b"/" + b"x" * (number if number != 150 else 9_000)))
+    log.start()
+    log.stop()
+    assert len(pieces) > 10
+    assert all(len(piece) <= PIPE_BUF or piece.count("\n") == 1 for piece in pieces)
+    assert all(piece.endswith("\n") for piece in pieces)
+    lines = "".join(pieces).splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == [f"r{number}" for number in range(300)]
 
 
 def test_what_cannot_be_kept_is_counted():

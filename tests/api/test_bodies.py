@@ -128,6 +128,15 @@ def test_a_small_body_is_checked_too(small):
     assert response.json()["where"] == {"path": "body.version"}
 
 
+@pytest.mark.parametrize(
+    "body", [b"a: 2024-13-45", b"!!bool x", b"[" * 400 + b"]" * 400, b"&a [*a]"]
+)
+def test_a_plan_that_is_no_yaml_is_refused(small, body):
+    response = small.post("/v1/jobs", content=body, headers={"Content-Type": "application/yaml"})
+    assert response.status_code == 422
+    assert response.json()["code"] == "invalid_plan"
+
+
 def test_other_routes_want_json(small):
     response = small.post("/v1/models/credit/promote", content=b"{", headers={})
     assert response.status_code == 422

@@ -26,6 +26,7 @@ ECHO = (
     ("brain", TensorProto.BFLOAT16, ["n", 1]),
 )
 TEXTS = (("text", TensorProto.STRING, ["n", "k"]), ("double", TensorProto.DOUBLE, ["n"]))
+ESCAPED = ('say "x"', "back\\slash", "tab\t", "größe ☃")
 ROW = {"whole": [1, 2], "half": 0.5, "flag": True, "brain": [3.0]}
 
 
@@ -40,6 +41,7 @@ def service(tmp_path_factory: pytest.TempPathFactory):
         "echo": foreign.echo(*ECHO),
         "texts": foreign.echo(*TEXTS),
         "image": foreign.echo(("pixels", TensorProto.FLOAT, ["n", 2, "h", "w"])),
+        "escaped": foreign.echo(*((name, TensorProto.FLOAT, ["n"]) for name in ESCAPED)),
     }
     for name, model in models.items():
         import_onnx(registry, registry, foreign.write(model, root / name), name, "champion")
@@ -112,7 +114,7 @@ def test_quick_and_careful_readers_agree(service, rows):
     served = service.services.pool.champion("dense")
     codec = service.services.rows
     body = json.dumps(rows).encode()
-    quick = codec.decode(served, [], body).feed.tensors[0]
+    quick = codec.decode(served, {}, body).feed.tensors[0]
     careful = codec._careful(served, body).tensors[0]
     np.testing.assert_array_equal(quick, careful)
     assert quick.dtype == careful.dtype == np.float32
@@ -148,6 +150,12 @@ def test_rows_that_do_not_fit_are_refused(service, name, rows, said):
     response = predict(service, name, rows)
     assert response.status_code == 422, response.text
     assert said in response.json()["detail"]
+
+
+def test_names_that_json_escapes(service):
+    row = {name: float(place) for place, name in enumerate(ESCAPED)}
+    (found,) = outputs(service, "escaped", [row])
+    assert found == {f"out_{name}": value for name, value in row.items()}
 
 
 def stream(table: pa.Table) -> bytes:

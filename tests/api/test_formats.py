@@ -126,7 +126,7 @@ def test_all_readers_agree(credit, rows):
     codec = credit.services.rows
 
     def feed(kind: str, body: bytes) -> Any:
-        found = codec.decode(served, [(b"content-type", kind.encode())], body).feed
+        found = codec.decode(served, {b"content-type": kind.encode()}, body).feed
         return found.numbers, found.strings
 
     columns = {name: [row[name] for row in rows] for name in ROW}
@@ -231,7 +231,24 @@ def test_tables_that_do_not_fit_are_refused(credit, kind, body, said):
 
 def test_types_that_are_not_read_are_refused(credit):
     assert post(credit, b"<rows/>", "application/xml").status_code == 415
-    assert post(credit, csv_of(ROWS), f"{CSV}; charset=klingon").status_code == 415
+    for charset in ("klingon", "hex", "punycode", "idna"):
+        assert post(credit, csv_of(ROWS), f"{CSV}; charset={charset}").status_code == 415
+
+
+def test_what_is_wrong_is_told_briefly(credit):
+    names = [f"k{i}" for i in range(60_000)]
+    for content in (
+        {"columns": names, "data": []},
+        {"columns": {name: [1] for name in names}},
+        [dict.fromkeys(names, 1)],
+        [ROW | {"k" * 10**6: 1}],
+        dict.fromkeys(names, 1),
+    ):
+        response = credit.post(PREDICT, json=content)
+        assert response.status_code == 422
+        assert len(response.content) < 2000
+    twice = credit.post(PREDICT, json={"columns": ["a", "b", "a"], "data": []})
+    assert '"a" is no name of a column, or is given twice' in twice.json()["detail"]
 
 
 def test_a_hundred_thousand_rows_and_no_more(credit):
@@ -249,4 +266,4 @@ def test_a_long_text_that_many_rows_share_is_refused(credit):
     table = pa.concat_tables([table_of([ROW])] * 20_000).combine_chunks()
     response = post(credit, stream(table.set_column(3, "purpose", words)), ARROW)  # 20 GB of text
     assert response.status_code == 413
-    assert "once its dictionary is resolved" in response.json()["detail"]
+    assert "once each row has its own" in response.json()["detail"]

@@ -77,7 +77,8 @@ def test_a_plain_request_is_answered_in_the_protocol(credit, monkeypatch):
         type(plane),
         "answer",
         lambda self, codec, served, headers, body, reply: (
-            seen.append(reply.__qualname__) or answer(self, codec, served, headers, body, reply)
+            seen.append(getattr(reply, "func", reply).__qualname__)
+            or answer(self, codec, served, headers, body, reply)
         ),
     )
     assert credit.post(PREDICT, json=[ROW]).status_code == 200

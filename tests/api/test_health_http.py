@@ -5,7 +5,7 @@ import time
 import pytest
 
 from pellucid.errors import DatabaseUnavailable
-from pellucid_api.engine import model
+from pellucid_api.engine import devices
 from pellucid_api.routers import health
 from support.serving import ROW
 
@@ -24,12 +24,13 @@ def test_ready_says_what_is_served_and_where(credit):
         "models": [
             {
                 "name": "credit", "version": 1, "device": "cpu",
-                "failed_version": None, "failure": None,
+                "providers": ["CPUExecutionProvider"], "failed_version": None, "failure": None,
             }
         ],
         "database": "ok",
         "registry": "ok",
         "prediction_log": "ok",
+        "missing": [],
     }  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def test_without_models_the_service_is_ready_for_jobs(client):
 
 
 def test_cuda_asked_for_and_missing_is_not_ready(serve, register, monkeypatch):
-    monkeypatch.setattr(model, "_cuda_obstacle", lambda: "there is no NVIDIA driver")
+    monkeypatch.setattr(devices, "_obstacle", lambda place: "there is no NVIDIA driver")
     register()
     client = serve(device="cuda")
     response = client.get("/health/ready")

@@ -192,3 +192,18 @@ def test_several_champions_are_named(serve, register):
 def test_without_a_champion_there_is_nothing_to_invoke(serve, register, tmp_path: Path):
     register(alias="challenger")
     assert "No model has a champion" in ask(serve()).json()["message"]
+
+
+def test_rows_with_columns_of_their_own_make_no_table(service):
+    rows = [{f"k{i}": 1} for i in range(5000)]
+    response = service.post("/v1/models/inv-ours/invocations", json={"dataframe_records": rows})
+    assert response.status_code == 400
+    assert "5,000 different keys" in response.json()["message"]
+
+
+def test_a_few_rows_may_leave_keys_out(service):
+    rows = [{"amount": 1.5}, {"purpose": "car"}]
+    sparse = service.post("/v1/models/inv-ours/invocations", json={"dataframe_records": rows})
+    full = [{"amount": None, "purpose": None} | row for row in rows]
+    whole = service.post("/v1/models/inv-ours/invocations", json={"dataframe_records": full})
+    assert sparse.json() == whole.json()

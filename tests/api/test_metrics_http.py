@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pellucid.errors import DatabaseUnavailable
 from pellucid_api.metrics import Jobs, ServiceCollector
 from pellucid_api.metrics_page import reference
+from pellucid_api.processes.counts import Census, Done
 from support.serving import ROW
 
 ROOT = Path(__file__).parents[2]
@@ -120,11 +121,10 @@ def test_a_database_that_hangs_is_asked_once():
 
 
 def test_the_log_of_predictions_is_counted(credit):
-    class Recorder:
-        recorded, lost = 5, 2
-
+    done = Done(logged={"recorded": 5, "lost": 2}, lost_lines=7)
+    census = Census(done, credit.services.siblings.census().states)
     jobs = Jobs(dict)
-    collector = ServiceCollector(credit.services.pool, jobs, Recorder(), lambda: 7)
+    collector = ServiceCollector(lambda: census, jobs)
     samples = {
         (s.name, *s.labels.values()): s.value for f in collector.collect() for s in f.samples
     }

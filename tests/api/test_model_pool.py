@@ -1,5 +1,6 @@
 """Following aliases: swap, drain, verification, outages, restarts."""
 
+import errno
 import gc
 import shutil
 import threading
@@ -13,7 +14,7 @@ from pellucid.bundle import MODEL
 from pellucid.errors import ModelNotReady, NotFound, TrackerUnavailable
 from pellucid.tracking.contract import CHAMPION
 from pellucid_api.engine import cache as cache_module
-from pellucid_api.engine import pool as pool_module
+from pellucid_api.engine import leaders, loader
 from pellucid_api.engine.cache import ModelCache
 from pellucid_api.engine.pool import ModelPool
 from pellucid_api.engine.served import Limits
@@ -42,6 +43,22 @@ def make_pool(registry, tmp_path):
     yield make
     for pool in pools:
         pool.stop()
+
+
+@pytest.fixture
+def pool(registry, tmp_path):
+    """One that does not follow by itself."""
+    pool = ModelPool(
+        registry,
+        ModelCache(tmp_path / "cache"),
+        device="cpu",
+        poll_seconds=60,
+        memory=0,
+        limits=Limits(batch_rows=1024, queue_seconds=1),
+    )
+    pool._loader.choose("cpu")
+    yield pool
+    pool.stop()
 
 
 def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
@@ -124,7 +141,7 @@ def test_a_failed_version_is_not_tried_at_every_poll(make_pool, register, regist
 
 
 def test_a_failed_version_is_tried_again_later(make_pool, register, registry, monkeypatch):
-    monkeypatch.setattr(pool_module, "_FIRST_WAIT", 0.05)
+    monkeypatch.setattr(leaders, "_FIRST_WAIT", 0.05)
     version = register(alias=None)
     stored = registry._path("credit", version)
     good = (stored / MODEL).read_bytes()
@@ -195,8 +212,8 @@ def test_a_name_cannot_leave_the_cache(make_pool, name):
 @pytest.fixture
 def of_one_size(monkeypatch):
     """Every version takes 10 bytes."""
-    monkeypatch.setattr(pool_module, "size_on_disk", lambda bundle: 8)
-    monkeypatch.setattr(pool_module, "size_in_memory", lambda files, growth: 10)
+    monkeypatch.setattr(loader, "size_on_disk", lambda bundle: 8)
+    monkeypatch.setattr(loader, "size_in_memory", lambda files, growth: 10)
 
 
 def test_other_versions_are_loaded_on_demand_and_the_least_recent_makes_room(
@@ -310,11 +327,59 @@ def test_a_cut_off_download_leaves_nothing(make_pool, register, registry, tmp_pa
     until(lambda: pool.champions())
 
 
+def test_what_goes_wrong_with_one_model_does_not_stop_the_others(
+    make_pool, register, registry, monkeypatch
+):
+    def download(name, version, to):
+        if name == "credit":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(name, version, to)
+
+    whole = registry.download
+    monkeypatch.setattr(registry, "download", download)
+    register("credit")
+    register("other")
+    pool = make_pool()
+    assert pool.champion("other").version == 1
+    for ask in (
+        pool.champion,
+        lambda name: pool.version(name, 1),
+        lambda name: pool.bundle(name, 1),
+    ):
+        with pytest.raises(ModelNotReady, match="No space left"):
+            ask("credit")
+
+
+def test_an_older_answer_is_not_followed_after_a_newer_one(register, registry, monkeypatch, pool):
+    register()
+    listed, go_on = threading.Event(), threading.Event()
+    models = registry.models
+
+    def slow():
+        found = models()
+        listed.set()
+        assert go_on.wait(10)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "models", slow)
+        older = threading.Thread(target=pool.refresh)
+        older.start()
+        assert listed.wait(10)
+    register()
+    newer = threading.Thread(target=pool.load, args=("credit",))
+    newer.start()
+    go_on.set()
+    older.join()
+    newer.join()
+    assert pool.champion("credit").version == 2
+
+
 def test_without_the_device_nothing_is_served_and_the_reason_is_known(make_pool, register):
     register()
     pool = make_pool("cuda")
-    if pool.device == "cuda":
+    if pool.device == "cuda:0":
         pytest.skip("this machine has CUDA")
-    assert "CUDA was asked for" in pool.obstacle()
+    assert "cuda:0 was asked for" in pool.obstacle()
     with pytest.raises(ModelNotReady, match="CUDA"):
         pool.champion("credit")

@@ -17,7 +17,8 @@ from pellucid.schema import Kind
 from pellucid_api.engine.feeds import Feed, Layout
 from pellucid_api.engine.values import shown
 from pellucid_api.oip import messages
-from pellucid_api.plane.exchange import RawHeaders
+from pellucid_api.plane import tensors
+from pellucid_api.plane.exchange import RequestHeaders
 from pellucid_api.plane.tensors import TensorsCodec
 from support.oip import LENGTH, binary, packed
 
@@ -75,8 +76,8 @@ def in_bytes(inputs: list[dict[str, Any]]) -> list[tuple[str, str, list[int], by
     return found
 
 
-def headers_of(headers: dict[str, str]) -> RawHeaders:
-    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+def headers_of(headers: dict[str, str]) -> RequestHeaders:
+    return {name.lower().encode(): value.encode("latin-1") for name, value in headers.items()}
 
 
 def dumped(value: Any) -> bytes:
@@ -195,7 +196,8 @@ def test_a_body_that_is_cut_anywhere_is_refused() -> None:
         ("x", {"data": [1, 2, 3, "HUGE"]}, "data"),
         ("x", {"shape": [2, 2.5]}, "shape"),
         ("x", {"shape": "2"}, "shape"),
-        ("x", {"shape": [1] * 40}, "its shape is"),
+        ("x", {"shape": [1] * 40}, "its shape has 40 axes"),
+        ("x", {"shape": [1] * 200_000}, "its shape has 200000 axes"),
         ("x", {"datatype": "FP64"}, "The model takes FP32"),
         ("x", {"datatype": "BF16"}, "The model takes FP32"),
         ("x", {"data": [1, 2, 3, None]}, "a value is null"),
@@ -384,6 +386,25 @@ def test_the_quick_and_the_careful_reader_agree(request: dict[str, Any]) -> None
         if quick is not None:
             careful = CODEC._careful(parsed_one, data, model)
             same(model.layout.pack(quick), model.layout.pack(careful))
+
+
+@settings(max_examples=300)
+@given(requests(), st.sampled_from([(2,), (-1,), (2, -1)]))
+@example({"inputs": described()}, (2,))
+@example({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 0], "data": []}]}, (-1,))
+def test_one_input_is_read_at_once_as_the_careful_reader_reads_it(
+    request: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    only = Input(name="x", kind=Kind.TENSOR, datatype=Datatype.FP32, shape=shape)
+    model = served((only,))
+    text = dumped({"inputs": [each for each in request["inputs"] if each.get("name") == "x"]})
+    reader = tensors._one_input(model)
+    assert reader is not None
+    try:
+        feed, _ = reader.read(text, 50)
+    except (ValueError, OverflowError):
+        return
+    same(feed, model.layout.pack(CODEC._careful(messages.parse(text), {}, model)))
 
 
 def test_memory_does_not_grow() -> None:

@@ -48,7 +48,8 @@ def test_nulls_and_unseen_categories_are_answered(credit):
     [
         ([], "There are no rows"),
         ({"rows": []}, "There are no rows"),
-        ({"row": [ROW]}, "keys: row"),
+        ({"row": [ROW]}, "keys: 'row'"),
+        ({f"k{i}": 1 for i in range(100)}, "and 80 more"),
         ({}, "keys: none"),
         ("rows", "no list"),
         ([[41]], "no object"),

@@ -110,3 +110,11 @@ def test_requests_are_logged_with_their_id(credit, caplog):
 def test_an_odd_request_id_is_replaced(credit):
     given = "x" * 65
     assert credit.get("/v1/jobs", headers={"X-Request-ID": given}).headers["x-request-id"] != given
+
+
+def test_what_a_client_sent_is_not_told_at_any_length(credit):
+    for path, kind in (("/v1", "detail"), ("/v2", "error")):
+        answer = credit.get(f"{path}/models/{'x' * 20_000}")
+        assert answer.status_code == 404
+        assert "x" * 1000 in answer.json()[kind]
+        assert len(answer.content) < 20_000

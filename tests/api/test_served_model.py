@@ -1,14 +1,12 @@
-"""A bundle in ONNX Runtime: what it answers, how it is verified, on which device."""
+"""A bundle in ONNX Runtime: what it answers, how it is verified."""
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from pellucid.bundle import MODEL, PARITY, TOKENIZER, Bundle
-from pellucid.errors import DeviceUnavailable, InvalidData
+from pellucid.errors import InvalidData
 from pellucid.raw import columns
-from pellucid_api.engine import model as engine
-from pellucid_api.engine.model import Model, choose_device
+from pellucid_api.engine.model import Model
 from support.other_bundles import make_other_bundle
 from support.serving import expected_score, make_bundle, parity_feed, probabilities
 
@@ -73,39 +71,6 @@ def test_a_damaged_bundle_is_refused_by_its_hashes(tmp_path):
     (bundle.root / MODEL).write_bytes(b"no model")
     with pytest.raises(InvalidData, match="differs from its hash"):
         Bundle.open(bundle.root)
-
-
-@pytest.fixture
-def no_cuda(monkeypatch):
-    engine._cuda_obstacle.cache_clear()
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    yield
-    engine._cuda_obstacle.cache_clear()
-
-
-def test_auto_takes_the_cpu_where_cuda_is_missing(no_cuda):
-    assert choose_device("auto") == "cpu"
-
-
-def test_cuda_is_never_replaced_silently(no_cuda):
-    with pytest.raises(DeviceUnavailable, match="no CUDA"):
-        choose_device("cuda")
-
-
-def test_a_session_that_falls_back_is_refused(tmp_path, monkeypatch):
-    bundle = make_bundle(tmp_path / "b")
-    session = Model(bundle, "cpu")._session
-    monkeypatch.setattr(engine, "_open", lambda model, device: session)  # as a broken driver does
-    with pytest.raises(DeviceUnavailable, match="asked for cuda and took cpu"):
-        Model(bundle, "cuda")
-
-
-@pytest.mark.gpu
-def test_on_cuda(tmp_path):
-    assert choose_device("cuda") == "cuda"
-    model = Model(make_bundle(tmp_path / "b"), "cuda")
-    assert model.device == "cuda"
-    model.verify()
 
 
 def _change_parity(bundle, change):

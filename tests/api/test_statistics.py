@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid_api.engine import statistics
 from pellucid_api.engine.statistics import BOUNDS, Histogram, Ledger
 
 
@@ -28,12 +29,25 @@ def test_quantiles_are_spread_within_a_bucket():
     assert Histogram().quantile(0.5) is None
 
 
+def test_versions_that_left_memory_long_ago_are_forgotten(monkeypatch):
+    monkeypatch.setattr(statistics, "_KEPT", 2)
+    ledger = Ledger()
+    first = ledger.of("a", 1)
+    first.rows = 7
+    for version in (2, 3, 4, 5):
+        ledger.of("a", version, present=[1])
+    ledger.of("b", 1)
+    assert [key for *key, _ in ledger.all()] == [["a", 1], ["a", 3], ["a", 4], ["a", 5], ["b", 1]]
+    assert ledger.of("a", 1) is first, "a version that is loaded again counts on"
+    assert ledger.loads == {"a": 6, "b": 1}
+
+
 def test_every_request_ends_once():
-    statistics = Ledger().of("a", 1)
-    statistics.answered(3, 0.1, 0.2)
-    statistics.expired += 1
-    assert (statistics.requests, statistics.rows) == (2, 3)
-    assert statistics.errors == {
+    found = Ledger().of("a", 1)
+    found.answered(3, 0.1, 0.2)
+    found.expired += 1
+    assert (found.requests, found.rows) == (2, 3)
+    assert found.errors == {
         "invalid": 0, "failed": 0, "refused": 0, "expired": 1, "dropped": 0,
     }  # fmt: skip
 

@@ -1,6 +1,5 @@
 """Traces of inference requests, as an exporter sees them."""
 
-import dataclasses
 import itertools
 
 import pytest
@@ -68,6 +67,24 @@ def test_a_broken_traceparent_is_none(serve, register, monkeypatch, given):
     assert request.parent is None
 
 
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({}, "pellucid"),
+        ({"OTEL_SERVICE_NAME": "scores"}, "scores"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=risk,team=a"}, "risk"),
+    ],
+)
+def test_the_service_is_named_by_opentelemetrys_variables(monkeypatch, variables, name):
+    for key in ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"):
+        monkeypatch.delenv(key, raising=False)
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+    provider = provider_of(InMemorySpanExporter())
+    assert provider.resource.attributes["service.name"] == name
+    provider.shutdown()
+
+
 def test_what_goes_wrong_is_told(serve, register, monkeypatch):
     exporter = traced(monkeypatch, 1.0)
     register()
@@ -77,9 +94,16 @@ def test_what_goes_wrong_is_told(serve, register, monkeypatch):
     assert spans["request"].status.description == "InvalidRows"
 
 
-def test_without_an_endpoint_there_are_none(client, monkeypatch):
-    assert client.services.plane.traces is None
-    assert "traces" in {field.name for field in dataclasses.fields(client.services.plane)}
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OTEL_SDK_DISABLED": "TRUE"}],
+)
+def test_without_an_endpoint_there_are_none(serve, monkeypatch, variables):
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert serve().services.plane.traces is None
 
 
 def test_a_missing_exporter_is_named(monkeypatch, caplog):
@@ -89,7 +113,7 @@ def test_a_missing_exporter_is_named(monkeypatch, caplog):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
     monkeypatch.setattr(traces, "import_module", missing)
     assert Traces.configured() is None
-    assert "pip install opentelemetry-exporter-otlp-proto-http" in caplog.text
+    assert "pip install 'pellucid[traces]'" in caplog.text
 
 
 def test_the_sample_is_small_unless_it_is_said(monkeypatch):

@@ -2,7 +2,9 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from pellucid.bundle import Input
@@ -248,6 +250,29 @@ def test_outputs_with_nothing_in_common_are_counted_as_such(three, register):
         None,
         None,
     )
+
+
+def manifest_of(*outputs, classes=()):
+    return SimpleNamespace(
+        outputs=[SimpleNamespace(name=each) for each in outputs], classes=classes
+    )
+
+
+def test_outputs_of_models_made_elsewhere_are_compared():
+    """Whole numbers too, probabilities without classes, and infinities for what they are."""
+    agreement = Agreement()
+    manifest = manifest_of("count", "probabilities")
+    ours = [np.array([1, 2]), np.array([[0.5, np.inf], [0.5, np.inf]])]
+    theirs = [np.array([1, 4]), np.array([[0.5, np.inf], [0.5, -np.inf]])]
+    agreement.add((manifest, manifest), (ours, theirs))
+    assert (agreement.rows, agreement.incomparable, agreement.labelled) == (2, 0, 0)
+    assert (agreement.largest, agreement.mean_difference) == (2.0, 0.5)
+
+
+def test_texts_that_are_no_labels_are_not_comparable():
+    agreement, manifest = Agreement(), manifest_of("reason")
+    agreement.add((manifest, manifest), ([np.array(["a"])], [np.array(["a"])]))
+    assert (agreement.rows, agreement.incomparable) == (1, 1)
 
 
 def test_agreement_of_nothing_is_unknown():

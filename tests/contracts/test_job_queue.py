@@ -373,3 +373,13 @@ def test_processes_claim_each_attempt_exactly_once(url: str, database: Database)
         assert attempts == list(range(1, queue.get(job_id).attempt + 1))
         assert queue.get(job_id).status is JobStatus.SUCCEEDED
     assert sum(claims.values()) > len(jobs)
+
+
+def test_a_scoring_is_claimed_like_a_training_and_has_no_run(queue: JobQueue) -> None:
+    job, _ = queue.submit({"model": "credit"}, name="credit", data_version="a" * 64, kind="scoring")
+    held = claim(queue)
+    assert (held.job.id, held.job.kind) == (job.id, "scoring")
+    queue.finish(held, JobStatus.FAILED, "Row 3 does not fit.")
+    assert queue.unclosed_runs() == []
+    assert queue.claim_search("keeper", 60.0) is None
+    assert queue.retry(job.id).status is JobStatus.QUEUED

@@ -111,7 +111,16 @@ def test_every_command_has_help(run: Run) -> None:
         *(("data", name) for name in ("add", "list", "show", "preview", "demo")),
         *(
             ("jobs", name)
-            for name in ("list", "show", "trials", "cancel", "retry", "logs", "follow")
+            for name in (
+                "list",
+                "show",
+                "trials",
+                "cancel",
+                "retry",
+                "logs",
+                "follow",
+                "predictions",
+            )
         ),
         *(
             ("models", name)

@@ -60,7 +60,12 @@ def test_all_mistakes_are_listed_at_once() -> None:
     assert caught.value.where["path"] == ["training.epochs", "training.batch_size", "nonsense"]
 
 
-@pytest.mark.parametrize("text", ["- a list", "{", "just words", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["- a list", "{", "just words", "", "name: 2024-13-45", "!!timestamp x", "!!int ''", "!!bool x",
+     "[" * 5000 + "]" * 5000, "9" * 5000],
+    ids=lambda text: text[:15],
+)  # fmt: skip
 def test_a_text_that_is_no_plan(text: str) -> None:
     with pytest.raises(InvalidPlan):
         Plan.from_text(text)

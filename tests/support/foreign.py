@@ -53,6 +53,16 @@ def echo(*ports: Port) -> onnx.ModelProto:
     )
 
 
+def lookup(size: int) -> onnx.ModelProto:
+    """y = table[place]; a place outside the table cannot be run."""
+    return graph(
+        [("place", TensorProto.INT64, ["rows"])],
+        [("y", TensorProto.FLOAT, ["rows"])],
+        [("Gather", ["table", "place"], ["y"])],
+        {"table": np.arange(size, dtype=np.float32)},
+    )
+
+
 def write(model: onnx.ModelProto, directory: Path, name: str = "model.onnx") -> Path:
     """The model as a file."""
     directory.mkdir(parents=True, exist_ok=True)

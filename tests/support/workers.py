@@ -82,15 +82,8 @@ class Bench:
     @contextmanager
     def working(self, mode: str | Command = "succeed") -> Iterator[Worker]:
         """A worker at work in a thread, stopped at the end of the block."""
-        worker = self.worker(mode)
-        thread = threading.Thread(target=worker.run)
-        thread.start()
-        try:
+        with at_work(self.worker(mode)) as worker:
             yield worker
-        finally:
-            worker.stop()
-            thread.join(20)
-            assert not thread.is_alive()
 
     @contextmanager
     def working_process(self, mode: str = "succeed") -> Iterator["subprocess.Popen[bytes]"]:
@@ -137,6 +130,19 @@ class Bench:
         """The log as the events tell it."""
         events = self.queue.events(job_id, kinds=["log"])
         return "".join(event.data["text"] for event in events)
+
+
+@contextmanager
+def at_work(worker: Worker) -> Iterator[Worker]:
+    """The worker, running in a thread until the end of the block."""
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def mark_of(process: psutil.Process) -> str | None:

@@ -1,5 +1,6 @@
 """A model's output arrays to one answer per row, and the identities of the answers."""
 
+import io
 import os
 import threading
 import time
@@ -41,6 +42,9 @@ def answers(
     ]
 
 
+_ENTROPY = 4000  # bytes that are drawn at once
+
+
 class PredictionIds:
     """Identities of predictions: version 7 UUIDs (RFC 9562), each greater than the one before.
 
@@ -51,6 +55,7 @@ class PredictionIds:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0  # 48 bits of milliseconds, 74 bits of counter
+        self._entropy = io.BytesIO()
 
     def reserve(self, count: int) -> int:
         """The number of the first of the next `count` ids; the others follow, one by one."""
@@ -59,17 +64,26 @@ class PredictionIds:
             first = self._last + 1
             if now > first >> 74:
                 # The counter's highest bit starts as 0: room for 2**73 ids within the millisecond.
-                first = now << 74 | int.from_bytes(os.urandom(10)) >> 7
+                first = now << 74 | int.from_bytes(self._drawn(10)) >> 7
             self._last = first + count - 1
         return first
+
+    def _drawn(self, size: int) -> bytes:
+        """Random bytes; a call to the kernel for each millisecond's would be felt."""
+        found = self._entropy.read(size)
+        if len(found) < size:
+            self._entropy = io.BytesIO(os.urandom(_ENTROPY))
+            found = self._entropy.read(size)
+        return found
 
 
 def prediction_ids(first: int, count: int) -> list[str]:
     """The ids of `count` numbers from the first, as text, ascending."""
-    return [_uuid7(number) for number in range(first, first + count)]
+    return [prediction_id(number) for number in range(first, first + count)]
 
 
-def _uuid7(number: int) -> str:
+def prediction_id(number: int) -> str:
+    """The id of a number, as text."""
     high, low = number >> 62, number & (1 << 62) - 1
     milliseconds, high = high >> 12, high & 0xFFF
     text = f"{milliseconds << 16 | 0x7000 | high:016x}{1 << 63 | low:016x}"

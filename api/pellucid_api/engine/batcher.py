@@ -31,7 +31,7 @@ from pellucid_api.engine.values import Values
 if TYPE_CHECKING:
     from pellucid_api.engine.statistics import Statistics
 
-_ON_LOOP = 1e-3  # seconds; a longer run is made in a thread
+ON_LOOP = 1e-3  # seconds; a longer run is made in a thread
 _LONGEST_ON_LOOP = 0.1  # seconds; then it is stopped there, and made in a thread after all
 _NEVER = float("inf")
 _HANGS = 5  # times its estimate, and `max_wait`: then a run hangs
@@ -58,9 +58,9 @@ class Work:
     started: float = 0.0
     finished: float = 0.0
     cancelled: bool = False  # nobody waits any more: rows that have not run never will
-    outputs: list[Values] = field(default_factory=list)
+    outputs: Sequence[Values] = ()
     error: PellucidError | None = None
-    parts: list[list[Values]] = field(default_factory=list)
+    parts: tuple[Sequence[Values], ...] = ()  # of a request that is run in pieces
     taken: int = 0  # rows that have been put into a batch
     timer: asyncio.TimerHandle | None = None  # answers at the deadline, whatever hangs
 
@@ -79,6 +79,7 @@ class Batcher:
         max_wait: seconds; never may more be waiting than this takes.
         max_run: seconds; a run that takes longer is stopped.
         watch: stops runs; None lets them take as long as they may.
+        on_loop: seconds; runs that are expected to take longer are made in a thread.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Batcher:
         max_wait: float,
         max_run: float = _NEVER,
         watch: Watch | None = None,
+        on_loop: float = ON_LOOP,
     ) -> None:
         self._run = run
         self._executor = executor
@@ -99,6 +101,7 @@ class Batcher:
         self._max_wait = max_wait
         self._max_run = max_run
         self._watch = watch
+        self._on_loop = on_loop
         self.cost = Cost()  # of runs
         self.waiting = 0  # rows
         self.coming = 0  # requests that were let in, and are being decoded
@@ -152,7 +155,7 @@ class Batcher:
             return
         loop = asyncio.get_running_loop()
         seconds = self.cost.of_run(rows)
-        if seconds <= _ON_LOOP:
+        if seconds <= self._on_loop:
             try:
                 outcomes = self._execute(batch, _LONGEST_ON_LOOP)
             except _TookLong:
@@ -202,17 +205,20 @@ class Batcher:
         batch: list[Slice] = []
         room = self._max_rows
         now = time.perf_counter()
+        key = None
         while self._queue and room:
             work = self._queue[0][2]
             if work.error or not self._wanted(work, now):
                 heapq.heappop(self._queue)
                 continue
-            if batch and work.feed.key != batch[0][1].key:
+            feed, given = work.feed, work.feed.key
+            if batch and given != key:
                 break
+            key = given
             heapq.heappop(self._queue)
-            rows = min(room, work.feed.rows - work.taken)
-            whole = rows == work.feed.rows
-            feed = work.feed if whole else work.feed.cut(work.taken, work.taken + rows)
+            rows = min(room, feed.rows - work.taken)
+            if rows < feed.rows:
+                feed = feed.cut(work.taken, work.taken + rows)
             work.started = work.started or now
             self._ahead -= self._turn(work)
             work.taken += rows
@@ -306,7 +312,10 @@ class Batcher:
                 self._statistics.failed += 1
                 self._close(work)
                 continue
-            work.parts.append(outcome)
+            if work.parts or work.taken < work.feed.rows:
+                work.parts += (outcome,)
+            else:
+                work.outputs = outcome
             if work.taken == work.feed.rows:
                 self._close(work)
 
@@ -314,10 +323,8 @@ class Batcher:
         work.finished = time.perf_counter()
         if work.timer is not None:
             work.timer.cancel()
-        if work.error is None and not work.cancelled:
-            one = len(work.parts) == 1
-            joined = zip(*work.parts, strict=True)
-            work.outputs = work.parts[0] if one else [np.concatenate(each) for each in joined]
+        if work.parts and work.error is None and not work.cancelled:
+            work.outputs = [np.concatenate(each) for each in zip(*work.parts, strict=True)]
         try:
             work.done(work)
         except Exception:  # it must not hold up the others of its batch, nor the next one

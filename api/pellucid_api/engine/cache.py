@@ -1,10 +1,14 @@
 """Bundles on the local disk, so that a restart serves without the registry."""
 
+import fcntl
 import json
+import logging
 import re
 import shutil
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pellucid.bundle import MANIFEST, Bundle
@@ -15,6 +19,9 @@ from pellucid.tracking.contract import Registry
 from pellucid_api.engine.foreign import adopt
 
 KEPT = 5  # versions of a model kept on the disk: a rollback needs no download
+_STALE = 86_400.0  # seconds; a download that is older was cut off with its process
+
+logger = logging.getLogger(__name__)
 
 
 class ModelCache:
@@ -23,6 +30,7 @@ class ModelCache:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._champions = root / "champions.json"
+        self._noted: dict[str, int] = {}
 
     def path(self, name: str, version: int) -> Path:
         """Where the version's bundle lies. Raises `NotFound` for what cannot be a name."""
@@ -40,14 +48,18 @@ class ModelCache:
             NotFound, TrackerUnavailable: from the registry.
         """
         path = self.path(name, version)
-        if path.exists():
-            try:
-                return Bundle.open(path)
-            except InvalidData:
-                shutil.rmtree(path)  # damaged on this disk: the registry has a whole one
+        found = _whole(path)
+        if found is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._held(name, version):  # one process downloads, and the others wait for it
+                found = _whole(path) or self._download(registry, name, version, path)
+        return found
+
+    def _download(self, registry: Registry, name: str, version: int, path: Path) -> Bundle:
+        # What is damaged on this disk, the registry has whole.
+        shutil.rmtree(path, ignore_errors=True)
         partial = path.with_name(f".{version}.{uuid.uuid4().hex}")
         try:
-            partial.parent.mkdir(parents=True, exist_ok=True)
             registry.download(name, version, partial)
             if (partial / MANIFEST).is_file():
                 Bundle.open(partial)
@@ -60,21 +72,55 @@ class ModelCache:
         return Bundle.open(path)
 
     def remember(self, champions: Mapping[str, int]) -> None:
-        """Note which version of each model is served."""
-        write_atomically(self._champions, json.dumps(dict(champions)).encode())
+        """Note which version of each model is served, if that is news.
+
+        What cannot be written is logged, and is news again at the next call.
+        """
+        if champions == self._noted:
+            return
+        try:
+            write_atomically(self._champions, json.dumps(dict(champions)).encode())
+        except OSError as error:
+            logger.error("a restart without the registry would serve older versions: %s", error)
+        else:
+            self._noted = dict(champions)
 
     def recall(self) -> dict[str, int]:
-        """What was served last."""
+        """What was served last; nothing if that cannot be read."""
         try:
             found = json.loads(self._champions.read_bytes())
-        except (FileNotFoundError, ValueError):
+            return {str(name): int(version) for name, version in found.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
             return {}
-        return {str(name): int(version) for name, version in found.items()}
+
+    @contextmanager
+    def _held(self, name: str, version: int) -> Iterator[None]:
+        """Hold a version against other processes; one that dies lets go of it."""
+        with (self.root / f".{name}-{version}.lock").open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _prune(self, newest: Path) -> None:
-        champion = self.recall().get(newest.parent.name)
-        versions = [path for path in newest.parent.iterdir() if path.name.isdecimal()]
-        versions.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in versions[KEPT:]:
-            if path.name != str(champion):
+        champion = str(self.recall().get(newest.parent.name))
+        found = sorted(map(_aged, newest.parent.iterdir()))
+        cut_off = [path for age, path in found if path.name.startswith(".") and age > _STALE]
+        versions = [path for _, path in found if path.name.isdecimal()]
+        for path in (*cut_off, *versions[KEPT:]):
+            if path.name != champion:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _whole(path: Path) -> Bundle | None:
+    """What lies there, if it is not damaged."""
+    try:
+        return Bundle.open(path) if path.exists() else None
+    except InvalidData:
+        return None
+
+
+def _aged(path: Path) -> tuple[float, Path]:
+    """Seconds since the last change; none of what another process has just removed."""
+    try:
+        return time.time() - path.stat().st_mtime, path
+    except FileNotFoundError:
+        return 0.0, path

@@ -43,20 +43,24 @@ def read_csv(body: bytes, known: Sequence[str]) -> Any:
     if body.count(b'"') % 2:  # pyarrow would take all that follows for one cell
         raise InvalidRows("A quote is not closed.", remedy=_QUOTES)
     head = body[:_HEAD].decode("utf-8", "replace")
-    delimiter = max(_DELIMITERS, key=lambda each: len(set(_header(head, each)) & set(known)))
+    headers = {each: _header(head, each) for each in _DELIMITERS}
+    delimiter = max(_DELIMITERS, key=lambda each: len(set(headers[each]) & set(known)))
     faults: list[Any] = []
     try:
-        table = _read(body, delimiter, _header(head, delimiter), faults)
+        table = _read(body, delimiter, headers[delimiter], faults)
+        if any(kind != pa.string() for kind in table.schema.types):  # Arrow reads other names
+            table = _read(body, delimiter, table.column_names, faults)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise _broken(faults, error) from error
     return table.rename_columns([name.strip() for name in table.column_names])
 
 
 def _header(head: str, delimiter: str) -> list[str]:
+    """The names; none where this delimiter makes none, such as a single one without end."""
     try:
         return next(csv.reader(io.StringIO(head), delimiter=delimiter))
-    except csv.Error as error:
-        raise InvalidRows(f"The header cannot be read: {error}.") from error
+    except csv.Error:
+        return []
 
 
 def _read(body: bytes, delimiter: str, names: list[str], faults: list[Any]) -> Any:
@@ -70,7 +74,7 @@ def _read(body: bytes, delimiter: str, names: list[str], faults: list[Any]) -> A
         parse_options=arrow_csv.ParseOptions(
             delimiter=delimiter,
             newlines_in_values=True,
-            ignore_empty_lines=len(names) > 1,  # of one column, it is a missing value
+            ignore_empty_lines=len(names) != 1,  # of one column, it is a missing value
             invalid_row_handler=note,
         ),
         convert_options=arrow_csv.ConvertOptions(

@@ -51,6 +51,7 @@ class Layout:
         self.numbers = tuple(i.name for i in scalars if i.datatype is Datatype.FP64)
         self.strings = tuple(i.name for i in scalars if i.datatype is Datatype.BYTES)
         self.tensors = tuple(i.name for i in inputs if not i.scalar)
+        self.ragged = any(-1 in each.shape for each in inputs)  # feeds of several keys
         self._only_tensors = not scalars
         self.row_bytes = 8 * len(self.numbers) + 64 * len(self.strings)  # about; without tensors
 
@@ -69,6 +70,8 @@ class Layout:
 
     def unpack(self, feed: Feed) -> dict[str, Values]:
         """A feed -> one array (rows, *shape) per input, each contiguous."""
+        if self._only_tensors:
+            return dict(zip(self.tensors, feed.tensors, strict=True))
         arrays = dict(zip(self.numbers, np.ascontiguousarray(feed.numbers), strict=True))
         arrays.update(zip(self.strings, np.ascontiguousarray(feed.strings), strict=True))
         arrays.update(zip(self.tensors, feed.tensors, strict=True))
@@ -85,11 +88,14 @@ def join(feeds: Sequence[Feed]) -> Feed:
     if len(feeds) == 1:
         return feeds[0]
     counts = [feed.rows for feed in feeds]
+    tensors = tuple(concatenated(each) for each in zip(*[f.tensors for f in feeds], strict=True))
+    if feeds[0].numbers is _NO_NUMBERS:
+        return of_tensors(sum(counts), tensors)
     return Feed(
         sum(counts),
         _beside([feed.numbers for feed in feeds], counts),
         _beside([feed.strings for feed in feeds], counts),
-        tuple(concatenated(each) for each in zip(*[f.tensors for f in feeds], strict=True)),
+        tensors,
     )
 
 

@@ -48,14 +48,15 @@ def csv_of(manifest: Manifest, outputs: Mapping[str, Values], ids: Sequence[str]
 def table_of(
     manifest: Manifest,
     outputs: Mapping[str, Values],
-    ids: Sequence[str],
+    ids: Sequence[str] | None,
     metadata: Mapping[str, str],
 ) -> Any:
     """The answers as a pyarrow.Table: as in the CSV, but of a model that was made elsewhere each
-    output is one column, of lists where it has axes.
+    output is one column, of lists where it has axes. Answers that are not logged have no ids.
     """
     columns = outputs if manifest.task == "other" else frame(manifest, outputs)
-    arrays = {IDS: pa.array(ids), **{name: _array(values) for name, values in columns.items()}}
+    arrays = {} if ids is None else {IDS: pa.array(ids)}
+    arrays |= {name: _array(values) for name, values in columns.items()}
     return pa.table(arrays).replace_schema_metadata(dict(metadata))
 
 

@@ -2,12 +2,9 @@
 
 import ctypes
 import functools
-import logging
-import os
-import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -18,16 +15,23 @@ from pellucid.errors import DeviceUnavailable, InvalidData
 from pellucid.raw.columns import pieces, tokenizer_in
 from pellucid.schema import Kind
 from pellucid_api.engine import probing
+from pellucid_api.engine.binding import Bound
+from pellucid_api.engine.devices import (
+    CPU_PROVIDER,
+    Device,
+    Place,
+    device_of,
+    open_session,
+    running_on,
+)
+from pellucid_api.engine.spread import Spread
 from pellucid_api.engine.values import Values
 
-Device = Literal["cpu", "cuda"]
-_CUDA = "CUDAExecutionProvider"
-_QUIET = 4  # ONNX Runtime's log severity "fatal": what fails here is told by our own errors
 _PROBED_ROWS = (1, 3)
 _BATCHABLE = "Export it so that the first axis of every input and output is the batch, of any size."
 _BFLOAT16 = 16  # ONNX's number of the type, which NumPy does not have
 
-logger = logging.getLogger(__name__)
+_Run = Callable[[Mapping[str, Values], onnxruntime.RunOptions], Sequence[Values]]
 
 
 class Port(NamedTuple):
@@ -44,39 +48,48 @@ class Model:
     Args:
         bundle: its hashes verified.
         device: where it must run; nothing falls back silently.
+        threads: of a run on the CPU; 0 is one for each core that this process may use.
 
     Raises:
-        DeviceUnavailable: the session did not get CUDA.
+        DeviceUnavailable: a session did not get its GPU.
         InvalidData: ONNX Runtime cannot open the model, or a text model lacks its tokenizer.
     """
 
-    def __init__(self, bundle: Bundle, device: Device) -> None:
+    def __init__(self, bundle: Bundle, device: Device, threads: int = 0) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.tokenizer = tokenizer_in(bundle.root)
         where = {"model": bundle.manifest.name, "file": str(bundle.model_path)}
         if self.tokenizer is None and any(i.kind is Kind.TEXT for i in self.manifest.inputs):
             raise InvalidData("The bundle of a text model has no tokenizer.", where=where)
-        try:
-            self._session = _open(str(bundle.model_path), device)
-        except Exception as error:  # ONNX Runtime's errors share no base class
-            raise InvalidData(
-                f"ONNX Runtime cannot open the model: {error}", where=where
-            ) from error
-        self.device = _device_of(self._session)
-        if self.device != device:
-            raise DeviceUnavailable(
-                f"ONNX Runtime was asked for {device} and took {self.device}.", where=where
-            )
+        opened = functools.partial(_open, str(bundle.model_path), threads, where)
+        place = Place.of(device)
         ends: list[Input | Output] = [*self.manifest.inputs, *self.manifest.outputs]
-        self._run = (
-            self._run_values
-            if any(end.datatype is Datatype.BF16 for end in ends)
-            else functools.partial(self._session.run, None)
-        )
+        self._spread: Spread | None = None  # over GPUs
+        self._run: _Run
+        if any(end.datatype is Datatype.BF16 for end in ends):  # NumPy has it not, to be bound
+            session = opened(place.each[0], graphs=False)
+            self._run = functools.partial(_run_values, session)
+        elif place.kind == "cpu":
+            session = opened(place, graphs=False)
+            self._run = functools.partial(session.run, None)
+        else:
+            strings = any(end.datatype is Datatype.BYTES for end in ends)
+            self._spread = Spread(
+                [
+                    Bound(opened, each, self.manifest.outputs, graphs=not strings)
+                    for each in place.each
+                ]
+            )
+            session = self._spread.session
+            self._run = self._spread.run
+        self.providers = running_on(session)
+        # A model whose operators no GPU has runs on the CPU, wherever it was asked to.
+        self.device: Device = "cpu" if self.providers == [CPU_PROVIDER] else place.device
+        self._names = [output.name for output in self.manifest.outputs]
         self._options = onnxruntime.RunOptions()
         # A graph that was made elsewhere, for one row.
-        self._one_by_one = any(port.shape[:1] == [1] for port in self._session.get_inputs())
+        self._one_by_one = any(port.shape[:1] == [1] for port in session.get_inputs())
         self._length = probing.LENGTHS[0]  # of free axes, in rows that are made up
 
     def run(self, feed: Mapping[str, Values]) -> dict[str, Values]:
@@ -85,16 +98,35 @@ class Model:
         Many rows are run piece by piece, which bounds the memory that the network's layers take.
         Outputs are taken by position: in the graph, an input of the same name has the name.
         """
-        names = [output.name for output in self.manifest.outputs]
         self._options.terminate = False
         found = [self._run(piece, self._options) for piece in self._pieces(feed)]
-        parts = zip(*found, strict=True)
-        joined = (part[0] if len(part) == 1 else np.concatenate(part) for part in parts)
-        return dict(zip(names, joined, strict=True))
+        outputs = found[0] if len(found) == 1 else map(np.concatenate, zip(*found, strict=True))
+        return dict(zip(self._names, outputs, strict=True))
 
     def stop(self) -> None:
         """Let the run under way end with an error, as soon as its current operator has ended."""
         self._options.terminate = True
+        if self._spread is not None:
+            self._spread.stop()
+
+    def prepare(self, rows: int) -> Iterator[int]:
+        """On a GPU, run every size of batch up to so many rows, so that no request does so first.
+
+        Yields:
+            Each size, after it has run.
+
+        Raises:
+            InvalidData: one cannot be run.
+        """
+        if self._spread is None or self._one_by_one:
+            return
+        try:
+            yield from self._spread.prepare(self.examples(), rows)
+        except Exception as error:  # see above
+            raise self._refusal(
+                f"{self.device} cannot run batches of up to {rows} rows: {error}",
+                "Lower PELLUCID_MAX_BATCH_ROWS, or free some of the GPU's memory.",
+            ) from error
 
     def verify(self) -> float:
         """Run the bundle's parity rows, which also warms the session.
@@ -144,17 +176,13 @@ class Model:
 
     def _pieces(self, feed: Mapping[str, Values]) -> Iterator[dict[str, Values]]:
         if not self._one_by_one:
-            yield from pieces(feed)
+            if self._spread is None:
+                yield from pieces(feed)
+            else:
+                yield dict(feed)  # which cuts them as fits a GPU
             return
         for row in range(len(next(iter(feed.values())))):
             yield {name: array[row : row + 1] for name, array in feed.items()}
-
-    def _run_values(
-        self, feed: Mapping[str, Values], options: onnxruntime.RunOptions
-    ) -> list[Values]:
-        """Run with bfloat16 among the inputs or outputs."""
-        given = {name: _value(array) for name, array in feed.items()}
-        return [_array(value) for value in self._session.run_with_ort_values(None, given, options)]
 
     def _probe(self) -> None:
         """Find a length of the free axes that the model runs with, and check the rows."""
@@ -207,7 +235,7 @@ def ports(path: Path) -> tuple[list[Port], list[Port]]:
         InvalidData: ONNX Runtime cannot open it.
     """
     try:
-        session = _open(str(path), "cpu")
+        session = open_session(str(path))
     except Exception as error:  # see above
         raise InvalidData(
             f"ONNX Runtime cannot open the model: {error}", where={"file": path.name}
@@ -219,61 +247,28 @@ def ports(path: Path) -> tuple[list[Port], list[Port]]:
     return inputs, outputs
 
 
-def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
-    """The device that models will run on, found by opening a session on it.
-
-    Raises:
-        DeviceUnavailable: CUDA was asked for and does not initialise.
-    """
-    if wanted == "cpu":
-        return "cpu"
-    obstacle = _cuda_obstacle()
-    if obstacle is None:
-        return "cuda"
-    if wanted == "cuda":
+def _open(
+    path: str, threads: int, where: dict[str, str], place: Place, *, graphs: bool
+) -> onnxruntime.InferenceSession:
+    try:
+        session = open_session(path, place, threads, graphs=graphs)
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise InvalidData(f"ONNX Runtime cannot open the model: {error}", where=where) from error
+    if (got := device_of(session)) != place.kind:
         raise DeviceUnavailable(
-            f"CUDA was asked for and cannot be used: {obstacle}.",
-            remedy="Install the NVIDIA driver, CUDA and cuDNN that ONNX Runtime needs, or set "
-            "PELLUCID_DEVICE=cpu.",
+            f"ONNX Runtime was asked for {place.kind} and took {got}.", where=where
         )
-    logger.info("serving on the CPU: %s", obstacle)
-    return "cpu"
+    return session
 
 
-@functools.cache  # an answer for the whole life of the process: libraries are loaded once
-def _cuda_obstacle() -> str | None:
-    if _CUDA not in onnxruntime.get_available_providers():
-        return "this build of ONNX Runtime has no CUDA"
-    if not _has_driver():
-        return "there is no NVIDIA driver"
-    onnxruntime.preload_dlls()  # CUDA and cuDNN from wheels, where they are installed
-    try:
-        session = _open(_identity(), "cuda")
-    except Exception as error:  # see above
-        return str(error)
-    return None if _device_of(session) == "cuda" else "ONNX Runtime fell back to the CPU"
-
-
-def _has_driver() -> bool:
-    try:
-        ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
-
-
-def _open(model: bytes | str, device: Device) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _QUIET
-    options.intra_op_num_threads = _cores()
-    options.inter_op_num_threads = 1
-    # Idle threads that spin would take the cores from the other models and requests.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    cuda = (_CUDA, {"use_tf32": "0"})  # TF32 would break parity with PyTorch
-    providers = [cuda] if device == "cuda" else []
-    return onnxruntime.InferenceSession(
-        model, options, providers=[*providers, "CPUExecutionProvider"]
-    )
+def _run_values(
+    session: onnxruntime.InferenceSession,
+    feed: Mapping[str, Values],
+    options: onnxruntime.RunOptions,
+) -> list[Values]:
+    """Run with bfloat16 among the inputs or outputs."""
+    given = {name: _value(array) for name, array in feed.items()}
+    return [_array(value) for value in session.run_with_ort_values(None, given, options)]
 
 
 def _value(array: Values) -> Any:
@@ -289,26 +284,6 @@ def _array(value: Any) -> Values:
     size = value.tensor_size_in_bytes()  # of the tensor, which lies in the CPU's memory
     raw = ctypes.string_at(value.data_ptr(), size) if size else b""
     return np.frombuffer(raw, ml_dtypes.bfloat16).reshape(value.shape())
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux has it
-        return os.cpu_count() or 1
-
-
-def _device_of(session: onnxruntime.InferenceSession) -> Device:
-    return "cuda" if _CUDA in session.get_providers() else "cpu"
-
-
-def _identity() -> bytes:
-    from onnx import TensorProto, helper  # only where CUDA may be there
-
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
-    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "probe", *zip(ends))
-    opset = [helper.make_opsetid("", 17)]
-    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
 
 
 def _same_labels(

@@ -1,7 +1,9 @@
 """Plain rows (JSON objects) to the arrays that a model takes, with exact validation."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from pellucid_api.engine.values import (
     Misfit,
     Rule,
     Values,
+    clipped,
     convert,
     shown,
 )
@@ -88,9 +91,9 @@ def check_columns(columns: Mapping[str, Any], inputs: Sequence[Input], max_rows:
 
 
 def gather(
-    inputs: Sequence[Input], column: Callable[[Input], Values | Misfit]
+    inputs: Sequence[Input], column: Callable[[Input], Values | Misfit], first: int = 1
 ) -> dict[str, Values]:
-    """The arrays of all inputs.
+    """The arrays of all inputs; errors count rows from `first`.
 
     Raises:
         InvalidRows: some have misfits; the first few are told.
@@ -100,7 +103,7 @@ def gather(
     for each in inputs:
         found = column(each)
         if isinstance(found, Misfit):
-            problems.append(_misfit(each, found))
+            problems.append(_misfit(each, replace(found, row=found.row + first - 1)))
             if len(problems) == MOST_PROBLEMS:
                 break
         else:
@@ -113,8 +116,9 @@ def gather(
 def check_names(given: Sequence[str], inputs: Sequence[Input]) -> None:
     """Refuse columns that are missing, unknown, or given twice."""
     wanted = [each.name for each in inputs]
-    mistakes = list(_name_mistakes(given, wanted))
-    mistakes += [f"{name!r} is given twice." for name in wanted if given.count(name) > 1]
+    counts = Counter(given)
+    mistakes = list(_name_mistakes(counts, wanted))
+    mistakes += [f"{name!r} is given twice." for name in wanted if counts[name] > 1]
     if mistakes:
         raise InvalidRows(
             f"The columns do not fit: {' '.join(mistakes)}",
@@ -170,6 +174,12 @@ def check_number(rows: int, max_rows: int, subject: str = "There are") -> None:
         )
 
 
+def listed(names: Sequence[str]) -> str:
+    """The first of some names, for a message."""
+    some = ", ".join(repr(clipped(name)) for name in names[:20])
+    return some if len(names) <= 20 else f"{some} and {len(names) - 20} more"
+
+
 def _check_columns(rows: list[Any], inputs: Sequence[Input]) -> None:
     expected = {each.name for each in inputs}
     odd = (
@@ -180,14 +190,15 @@ def _check_columns(rows: list[Any], inputs: Sequence[Input]) -> None:
     first = list(islice(odd, MOST_PROBLEMS))
     if not first:
         return
+    names = [each.name for each in inputs]
     texts: dict[str, int] = {}  # the same mistake in many rows is told once
     for row in first:
-        for text in _column_mistakes(rows[row - 1], [each.name for each in inputs]):
+        for text in _column_mistakes(rows[row - 1], names):
             texts.setdefault(text, row)
     raise InvalidRows(
         " ".join(f"Row {row}: {text}" for text, row in texts.items()),
         where={"row": first[0]},
-        remedy=f"The model takes these columns: {', '.join(each.name for each in inputs)}.",
+        remedy=f"The model takes these columns: {', '.join(names)}.",
     )
 
 
@@ -199,18 +210,13 @@ def _column_mistakes(row: Any, names: list[str]) -> Iterator[str]:
 
 
 def _name_mistakes(given: Collection[str], names: list[str]) -> Iterator[str]:
-    missing = [name for name in names if name not in given]
-    extra = [name for name in given if name not in names]
+    missing, known = [name for name in names if name not in given], set(names)
     if missing:
-        yield f"missing {_listed(missing)} (null stands for a missing value)."
-    for name in extra[:MOST_PROBLEMS]:
-        near = get_close_matches(name, missing or names, n=1)
-        yield f"{name!r} is no input" + (f"; did you mean {near[0]!r}?" if near else ".")
-
-
-def _listed(names: list[str]) -> str:
-    some = ", ".join(repr(name) for name in names[:20])
-    return some if len(names) <= 20 else f"{some} and {len(names) - 20} more"
+        yield f"missing {listed(missing)} (null stands for a missing value)."
+    for name in islice((name for name in given if name not in known), MOST_PROBLEMS):
+        short = clipped(name)
+        near = get_close_matches(short, missing or names, n=1)
+        yield f"{short!r} is no input" + (f"; did you mean {near[0]!r}?" if near else ".")
 
 
 def _misfit(each: Input, misfit: Misfit) -> tuple[dict[str, Any], str]:

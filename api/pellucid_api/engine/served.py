@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from pellucid.schema import Kind
-from pellucid_api.engine.batcher import Batcher
+from pellucid_api.engine.batcher import ON_LOOP, Batcher
 from pellucid_api.engine.feeds import Feed, Layout
 from pellucid_api.engine.guard import Guard
 from pellucid_api.engine.lane import Lane
@@ -29,11 +29,13 @@ class Limits:
         batch_rows: most rows of one run.
         queue_seconds: a request that would wait longer is refused.
         run_seconds: a run that takes longer is stopped.
+        threads: of each run; 0 is one for each core.
     """
 
     batch_rows: int
     queue_seconds: float
     run_seconds: float = 60.0
+    threads: int = 0
 
 
 class Served:
@@ -64,6 +66,7 @@ class Served:
         self.quick = all(i.kind not in (Kind.IMAGE, Kind.TEXT) for i in model.manifest.inputs)
         self.statistics = statistics or Statistics()
         self._watch, self._longest = guard.watch(model.stop), limits.run_seconds
+        self._batch_rows = limits.batch_rows
         self.batcher = Batcher(
             functools.partial(_run, model, self.layout),
             Lane(f"{name}-{version}"),
@@ -72,6 +75,8 @@ class Served:
             max_wait=limits.queue_seconds,
             max_run=limits.run_seconds,
             watch=self._watch,
+            # While a GPU computes, the loop reads what comes next.
+            on_loop=ON_LOOP if model.device == "cpu" else 0.0,
         )
         self._kept: dict[type, Any] = {}
 
@@ -102,6 +107,8 @@ class Served:
 
     def _warm(self) -> None:
         self.model.verify()
+        for _ in self.model.prepare(self._batch_rows):
+            self._watch.begin(self._longest)  # each size may take as long as a run
         feed = self.layout.pack(self.model.examples())
         for rows in _WARMING:
             few = feed.cut(0, min(rows, feed.rows))

@@ -6,6 +6,7 @@ ones, so none is locked; a reader may see one a moment before another.
 
 import time
 from bisect import bisect_left
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -17,6 +18,7 @@ BOUNDS = (
 )  # fmt: skip
 
 REASONS = ("invalid", "failed", "refused", "expired", "dropped")  # not to succeed
+_KEPT = 100  # versions of a model that are not in memory any more
 
 
 @dataclass(slots=True)
@@ -30,6 +32,10 @@ class Histogram:
         """Count one."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        return Histogram(counts, self.total + other.total)
 
     def quantile(self, share: float) -> float | None:
         """An estimate of the quantile, in seconds; None before the first observation.
@@ -84,6 +90,12 @@ class Statistics:
     since: float = field(default_factory=time.time)  # since 1970-01-01 UTC
     last: float = 0.0  # answer, since 1970-01-01 UTC; 0 is none yet
 
+    def __add__(self, other: "Statistics") -> "Statistics":
+        found = Statistics(since=min(self.since, other.since), last=max(self.last, other.last))
+        for name in self.__dataclass_fields__.keys() - {"since", "last"}:
+            setattr(found, name, getattr(self, name) + getattr(other, name))
+        return found
+
     @property
     def errors(self) -> dict[str, int]:
         """Requests that did not succeed, by reason."""
@@ -110,21 +122,34 @@ class Statistics:
 
 
 class Ledger:
-    """The statistics of every version that was loaded in this process.
+    """The statistics of the versions that were loaded in this process.
 
     They outlive the version in memory: one that is loaded again counts on, so that no counter
-    goes backwards.
+    goes backwards. Of the versions of a model that are not in memory, those loaded last are kept.
     """
 
     def __init__(self) -> None:
+        # In the order of loading; replaced whole, so reading needs no lock.
         self._statistics: dict[tuple[str, int], Statistics] = {}
         self.loads: dict[str, int] = {}  # by model
         self.load_failures: dict[str, int] = {}
 
-    def of(self, name: str, version: int) -> Statistics:
-        """Of a version; it counts as loaded once more."""
+    def of(self, name: str, version: int, present: Collection[int] = ()) -> Statistics:
+        """Of a version; it counts as loaded once more.
+
+        Args:
+            name: of the model.
+            version: of it.
+            present: its versions in memory, of which nothing is forgotten.
+        """
         self.loads[name] = self.loads.get(name, 0) + 1
-        return self._statistics.setdefault((name, version), Statistics())
+        kept = self._statistics.copy()
+        found = kept.pop((name, version), None) or Statistics()
+        absent = [key for key in kept if key[0] == name and key[1] not in present]
+        for key in absent[:-_KEPT]:
+            del kept[key]
+        self._statistics = {**kept, (name, version): found}
+        return found
 
     def failed(self, name: str) -> None:
         """Count a version of the model that could not be loaded."""
@@ -132,4 +157,5 @@ class Ledger:
 
     def all(self) -> list[tuple[str, int, Statistics]]:
         """Name, version and statistics, in this order."""
-        return [(*key, self._statistics[key]) for key in sorted(self._statistics)]
+        found = self._statistics
+        return [(*key, found[key]) for key in sorted(found)]

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from pellucid.errors import InvalidRows
+from pellucid_api.engine.arrow import is_list
 
 _DICTIONARY, _RECORDS = 2, 3  # of the union MessageHeader in Message.fbs
 
@@ -15,8 +16,8 @@ def read_stream(body: bytes) -> Any:
     """The pyarrow.Table of a stream, every value validated.
 
     Raises:
-        InvalidRows: it is none, it is damaged, or it is compressed: what a few bytes stand for
-            then has no bound.
+        InvalidRows: it is none, it is damaged, or it is compressed or claims lists of more values
+            than it has bits: what a few bytes stand for would have no bound.
     """
     try:
         for metadata in _messages(body):
@@ -26,9 +27,13 @@ def read_stream(body: bytes) -> Any:
                     remedy="Write it with IpcWriteOptions(compression=None), the default.",
                 )
         table = pa.ipc.open_stream(pa.py_buffer(body)).read_all()
+        table.validate()
+        for column in table.columns:
+            for chunk in column.chunks:
+                _check_lists(chunk, 8 * len(body))
         table.validate(full=True)
         str(table.schema)  # names that are no UTF-8 are found out here
-    except (pa.ArrowException, OSError, ValueError, IndexError, struct.error) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, struct.error) as error:
         raise InvalidRows(
             f"The body is no valid Arrow IPC stream: {error}.",
             remedy="Send what pyarrow.ipc.new_stream writes.",
@@ -42,6 +47,19 @@ def write_stream(table: Any) -> bytes:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def _check_lists(array: Any, most: int) -> None:
+    """Nulls and empty lists take no bytes: a list may claim billions of them."""
+    if isinstance(array, pa.ExtensionArray):
+        _check_lists(array.storage, most)
+    elif is_list(array.type):
+        if len(array.values) > most:
+            raise InvalidRows(
+                f"A column's lists hold {len(array.values):,} values, more than the body has bits.",
+                remedy="Give the lists a type of values, such as pa.list_(pa.float64()).",
+            )
+        _check_lists(array.values, most)
 
 
 def _messages(body: bytes) -> Iterator[bytes]:

@@ -18,7 +18,8 @@ from pellucid_api.engine.values import Values
 if TYPE_CHECKING:
     from pellucid_api.engine.served import Served
 
-_KEYS = 2.0**64
+_NUMBERS = "biuf"  # NumPy's kinds of arrays
+_KEYS = 2.0**53  # as many places as a float tells apart
 
 
 @dataclass(slots=True)
@@ -50,13 +51,21 @@ class Agreement:
             a, b = ours[name], theirs[name]
             if a.shape != b.shape:
                 continue
-            compared = True
-            if a.dtype.kind == "f" and b.dtype.kind == "f":
-                self._differ(a, b)
-            elif name == "label":
+            if name == "label":
                 self.labelled += rows
                 self.equal += int(np.count_nonzero(a == b))
+            elif a.dtype.kind in _NUMBERS and b.dtype.kind in _NUMBERS:
+                self._differ(a.astype(np.float64), b.astype(np.float64))
+            else:
+                continue
+            compared = True
         self.incomparable += 0 if compared else rows
+
+    def __add__(self, other: "Agreement") -> "Agreement":
+        found = Agreement(largest=max(self.largest, other.largest))
+        for name in self.__dataclass_fields__.keys() - {"largest"}:
+            setattr(found, name, getattr(self, name) + getattr(other, name))
+        return found
 
     @property
     def label_share(self) -> float | None:
@@ -69,12 +78,33 @@ class Agreement:
         return self.differences / self.numbers if self.numbers else None
 
     def _differ(self, a: Values, b: Values) -> None:
-        difference = np.abs(a.astype(np.float64) - b)
+        with np.errstate(invalid="ignore"):  # of infinities
+            difference = np.abs(a - b)
         difference = difference[np.isfinite(difference)]
         if difference.size:
             self.numbers += difference.size
             self.differences += float(difference.sum())
             self.largest = max(self.largest, float(difference.max()))
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a comparison has shown so far: plain numbers, which add up over processes."""
+
+    since: datetime
+    champion: Statistics
+    contender: Statistics
+    fallbacks: int
+    copied: int
+    failed: int
+    dropped: int
+    agreement: Agreement
+    latency: Histogram
+
+    def __add__(self, other: "Findings") -> "Findings":
+        names = self.__dataclass_fields__.keys() - {"since"}
+        sums = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return Findings(since=min(self.since, other.since), **sums)
 
 
 @dataclass(eq=False)
@@ -96,13 +126,14 @@ class Comparison:
     def __post_init__(self) -> None:
         self._before = [copy.deepcopy(s.statistics) for s in (self.champion, self.contender)]
 
-    def counted(self) -> tuple[Statistics, Statistics]:
-        """What the champion and the contender have done since this began."""
+    def findings(self) -> Findings:
+        """What this has shown; the statistics are since it began."""
         now = (self.champion.statistics, self.contender.statistics)
         champion, contender = (
             _less(after, before) for after, before in zip(now, self._before, strict=True)
         )
-        return champion, contender
+        counted = (self.fallbacks, self.copied, self.failed, self.dropped)
+        return Findings(self.since, champion, contender, *counted, self.agreement, self.latency)
 
     def compare(self, champion: Sequence[Values], contender: Sequence[Values]) -> None:
         """Take in the outputs of both for the same rows."""
@@ -146,13 +177,13 @@ def place_of(key: bytes, name: str) -> float:
     A key below the challenger's share goes to the challenger: a share that grows takes no key away.
     """
     digest = blake2b(key, digest_size=8, salt=blake2b(name.encode(), digest_size=16).digest())
-    return int.from_bytes(digest.digest()) / _KEYS
+    return (int.from_bytes(digest.digest()) >> 11) / _KEYS
 
 
 def _named(manifest: Manifest, outputs: Sequence[Values]) -> Mapping[str, Values]:
     named = dict(zip([output.name for output in manifest.outputs], outputs, strict=True))
-    probabilities = named.pop("probabilities", None)
-    if probabilities is not None:
+    if manifest.classes and "probabilities" in named:
+        probabilities = named.pop("probabilities")
         for index, name in enumerate(manifest.classes):
             named[f"probability of {name}"] = probabilities[:, index]
     return named

@@ -52,7 +52,11 @@ def shown(value: Any) -> str:
     """A value as JSON, short enough for a message."""
     if isinstance(value, str | list):
         value = value[:61]
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    return clipped(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def clipped(text: str) -> str:
+    """A text, or its beginning: clients send names and the like of any length."""
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import InvalidRows
 from pellucid_api.engine.datatypes import DTYPES
+from pellucid_api.engine.values import clipped
 
 MOST_AXES = 32
 _DTYPES: dict[str, np.dtype[Any]] = {each.value: dtype for each, dtype in DTYPES.items()}
@@ -38,9 +39,7 @@ def to_array(
         InvalidRows: the datatype is unknown, the shape is none or has a zero, or the size
             differs from what datatype and shape ask for.
     """
-    if (shape and not 0 <= min(shape) <= max(shape) < 2**63) or len(shape) > MOST_AXES:
-        raise _refused(name, f"its shape is {list(shape)}")
-    count = math.prod(shape)  # of Python's integers, which do not overflow
+    count = size_of(shape, name)
     if datatype == "BYTES" and count:
         return _elements(raw, count, name).reshape(shape)
     dtype = _DTYPES.get(datatype)
@@ -60,6 +59,19 @@ def to_array(
     return (array if array.flags.aligned else array.copy()).reshape(shape)
 
 
+def size_of(shape: Sequence[int], name: str) -> int:
+    """The number of values of a shape that a client claims.
+
+    Raises:
+        InvalidRows: an axis is negative or of more than 63 bits, or there are too many of them.
+    """
+    if len(shape) > MOST_AXES:
+        raise _refused(name, f"its shape has {len(shape)} axes, and {MOST_AXES} are the most")
+    if not all(0 <= size < 2**63 for size in shape):
+        raise _refused(name, f"its shape is {list(shape)}")
+    return math.prod(shape)  # of Python's integers, which do not overflow
+
+
 def from_array(array: NDArray[Any], datatype: str) -> bytes:
     """The bytes of an array; of BYTES an array of `bytes` or `str`, which is written as UTF-8."""
     if datatype == "BYTES":
@@ -71,7 +83,7 @@ def from_array(array: NDArray[Any], datatype: str) -> bytes:
 def unknown(datatype: str, name: str) -> InvalidRows:
     """The error for a datatype that the protocol does not have."""
     known = ", ".join(_DTYPES)
-    return _refused(name, f"its datatype is {datatype}", f"Send one of {known}.")
+    return _refused(name, f"its datatype is {clipped(datatype)}", f"Send one of {known}.")
 
 
 def _elements(raw: bytes | memoryview, count: int, name: str) -> NDArray[Any]:
@@ -97,4 +109,5 @@ def _elements(raw: bytes | memoryview, count: int, name: str) -> NDArray[Any]:
 
 
 def _refused(name: str, reason: str, remedy: str = "") -> InvalidRows:
+    name = clipped(name)
     return InvalidRows(f"Input {name!r}: {reason}.", where={"input": name}, remedy=remedy)

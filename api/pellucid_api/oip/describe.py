@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pellucid.bundle import MODEL, Datatype, Input, Manifest
+from pellucid.bundle import MODEL, Datatype, Input
 from pellucid.schema import Kind
+from pellucid_api.engine.devices import Place
 from pellucid_api.engine.pool import ModelPool
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.statistics import Histogram
 from pellucid_api.oip.types import ModelMetadata, TensorMetadata
+from pellucid_api.processes.counts import Census
 
 EXTENSIONS = (
     "binary_tensor_data",
@@ -23,10 +25,16 @@ _CONFIGURED = {Datatype.BYTES: "TYPE_STRING"} | {
 }
 
 
-def metadata(name: str, versions: Sequence[int], manifest: Manifest) -> ModelMetadata:
-    """A model's metadata."""
+def metadata(served: Served, versions: Sequence[int]) -> ModelMetadata:
+    """A version's metadata.
+
+    Args:
+        served: the version.
+        versions: of the model, in memory.
+    """
+    manifest = served.model.manifest
     return ModelMetadata(
-        name=name,
+        name=served.name,
         versions=[str(version) for version in versions],
         platform="onnx_onnxv1",
         inputs=[_input(each) for each in manifest.inputs],
@@ -34,6 +42,7 @@ def metadata(name: str, versions: Sequence[int], manifest: Manifest) -> ModelMet
             TensorMetadata(name=each.name, datatype=each.datatype.value, shape=list(each.shape))
             for each in manifest.outputs
         ],
+        parameters={"device": served.model.device, "providers": ",".join(served.model.providers)},
     )
 
 
@@ -74,29 +83,23 @@ def configuration(served: Served, max_rows: int, batch_rows: int) -> dict[str, A
             "max_queue_delay_microseconds": 0,
             "preserve_ordering": False,
         },
-        "instance_group": [
-            {
-                "name": f"{served.name}_0",
-                "kind": "KIND_GPU" if served.model.device == "cuda" else "KIND_CPU",
-                "count": 1,
-            }
-        ],
+        "instance_group": [_instances(served)],
         "default_model_filename": MODEL,
     }
 
 
-def statistics(served: Served) -> dict[str, Any]:
-    """A version's statistics since it was loaded, as Triton's extension has them.
+def statistics(census: Census, name: str, version: int) -> dict[str, Any]:
+    """A version's statistics since it was first loaded, as Triton's extension has them.
 
     Preparing inputs and reading outputs is part of the run here, so `compute_infer` has their
     time; its count is of runs, each of which answers what had gathered. There is no cache.
     """
-    found = served.statistics
+    found = census.statistics(name, version)
     nothing = {"count": 0, "ns": 0}
     failed = found.invalid + found.failed + found.refused + found.expired + found.dropped
     return {
-        "name": served.name,
-        "version": str(served.version),
+        "name": name,
+        "version": str(version),
         "last_inference": int(found.last * 1000),
         "inference_count": found.rows,
         "execution_count": found.executions,
@@ -114,20 +117,21 @@ def statistics(served: Served) -> dict[str, Any]:
     }
 
 
-def repository(pool: ModelPool, *, ready: bool = False) -> list[dict[str, str]]:
+def repository(pool: ModelPool, census: Census, *, ready: bool = False) -> list[dict[str, str]]:
     """Every registered model, with its versions in memory: name, version, state and reason.
 
     Args:
         pool: knows them.
+        census: knows what is in memory.
         ready: only those that answer.
     """
-    return list(_entries(pool, ready=ready))
+    return list(_entries(pool, census, ready=ready))
 
 
-def _entries(pool: ModelPool, *, ready: bool) -> Iterator[dict[str, str]]:
+def _entries(pool: ModelPool, census: Census, *, ready: bool) -> Iterator[dict[str, str]]:
     names = pool.registered | {served.name for served in pool.champions()}
     for name in sorted(names):
-        loaded = pool.loaded(name)
+        loaded = census.versions(name)
         for version in loaded:
             yield {"name": name, "version": str(version), "state": "READY", "reason": ""}
         if loaded or ready:
@@ -139,6 +143,19 @@ def _entries(pool: ModelPool, *, ready: bool) -> Iterator[dict[str, str]]:
             "state": "UNAVAILABLE",
             "reason": failure.reason if failure else _reason(pool, name),
         }
+
+
+def _instances(served: Served) -> dict[str, Any]:
+    place = Place.of(served.model.device)
+    if place.kind == "cpu":
+        return {"name": f"{served.name}_0", "kind": "KIND_CPU", "count": 1}
+    gpus = sorted(set(place.numbers))
+    return {
+        "name": f"{served.name}_0",
+        "kind": "KIND_GPU",
+        "count": max(map(place.numbers.count, gpus)),  # on each
+        "gpus": gpus,
+    }
 
 
 def _reason(pool: ModelPool, name: str) -> str:

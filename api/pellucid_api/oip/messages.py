@@ -28,6 +28,22 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     parameters: Given = {}
 
 
+class Floats(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An input of numbers without parameters, as most are."""
+
+    name: str
+    shape: tuple[Size, ...]
+    datatype: str
+    data: list[float]
+
+
+class OneInput(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A request that says no more than one input's numbers, read at once."""
+
+    inputs: tuple[Floats]
+    id: str | None = None
+
+
 class Output(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """An output that is asked for."""
 

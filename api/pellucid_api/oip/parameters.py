@@ -105,13 +105,13 @@ def flag(parameters: Parameters, name: str) -> bool:
         InvalidRows: it is neither true nor false.
     """
     value = parameters.get(name, False)
-    if value not in (True, False):
+    if not isinstance(value, bool):
         raise InvalidRows(
             f"The parameter {name!r} is {shown(value)}.",
             where={"parameter": name},
             remedy="Send true or false.",
         )
-    return bool(value)
+    return value
 
 
 def _refused(name: str, reason: str, remedy: str = "") -> InvalidRows:

@@ -55,6 +55,9 @@ class ModelMetadata(_Message):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    parameters: Parameters | None = Field(
+        default=None, description="device: where it runs; providers: by what of ONNX Runtime."
+    )
 
 
 class RequestInput(_Message):

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from pellucid_api.access import CLIENT_LEFT
 from pellucid_api.engine.served import Served
 from pellucid_api.plane.dataplane import DataPlane
-from pellucid_api.plane.exchange import Codec, Reply
+from pellucid_api.plane.exchange import Codec, Reply, request_headers
 
 
 async def answer(
@@ -19,7 +19,8 @@ async def answer(
         PellucidError: as the codec and the queue say.
     """
     body = await request.body()
-    asking = asyncio.ensure_future(plane.ask(codec, served, request.scope["headers"], body))
+    headers = request_headers(request.scope["headers"])
+    asking = asyncio.ensure_future(plane.ask(codec, served, headers, body))
     leaving = asyncio.ensure_future(request.receive())  # once the body is there: the client leaves
     try:
         await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)

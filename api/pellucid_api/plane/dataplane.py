@@ -17,7 +17,7 @@ from pellucid_api.engine.feeds import Feed
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.trial import Comparison
 from pellucid_api.engine.values import Values
-from pellucid_api.plane.exchange import Codec, Encoded, Question, RawHeaders
+from pellucid_api.plane.exchange import Codec, Encoded, Question, RequestHeaders
 from pellucid_api.plane.routed import Aside, Routed
 from pellucid_api.plane.traces import Trace, Traces
 
@@ -66,7 +66,7 @@ class DataPlane:
         self,
         codec: Codec[Any],
         served: Served,
-        headers: RawHeaders,
+        headers: RequestHeaders,
         body: bytes,
         reply: Callable[[Any], None],
     ) -> "Pending | Routed":
@@ -91,7 +91,7 @@ class DataPlane:
         self,
         codec: Codec[Any],
         served: Served,
-        headers: RawHeaders,
+        headers: RequestHeaders,
         body: bytes,
         reply: Callable[[Any], None],
         then: Callable[[Answered], None] | None = None,
@@ -122,7 +122,7 @@ class DataPlane:
         return WeakKeyDictionary()
 
     async def ask(
-        self, codec: Codec[Encoded], served: Served, headers: RawHeaders, body: bytes
+        self, codec: Codec[Encoded], served: Served, headers: RequestHeaders, body: bytes
     ) -> Encoded:
         """What the codec wrote for a request; as `answer`, for a front that can wait.
 

@@ -3,18 +3,18 @@
 import math
 
 from pellucid.errors import InvalidRows
-from pellucid_api.plane.exchange import RawHeaders, header
+from pellucid_api.plane.exchange import RequestHeaders
 
 TIMEOUT = b"x-request-timeout-ms"
 
 
-def timeout_of(headers: RawHeaders) -> float | None:
+def timeout_of(headers: RequestHeaders) -> float | None:
     """Seconds that the header X-Request-Timeout-Ms allows; None without one.
 
     Raises:
         InvalidRows: it is no positive number.
     """
-    given = header(headers, TIMEOUT)
+    given = headers.get(TIMEOUT, b"")
     if not given:
         return None
     try:

@@ -3,7 +3,7 @@
 import zlib
 
 from pellucid.errors import InvalidRows, TooLarge, UnsupportedType
-from pellucid_api.plane.exchange import RawHeaders, header
+from pellucid_api.plane.exchange import RequestHeaders
 
 _FORMATS = {
     b"gzip": 16 + zlib.MAX_WBITS,
@@ -13,7 +13,7 @@ _FORMATS = {
 _MOST_TIMES, _LEAST_ROOM = 32, 2**20  # a few kilobytes may stand for gigabytes of zeros
 
 
-def plain(headers: RawHeaders, body: bytes, most: int) -> bytes:
+def plain(headers: RequestHeaders, body: bytes, most: int) -> bytes:
     """The body as it was before its `Content-Encoding`.
 
     Args:
@@ -26,7 +26,7 @@ def plain(headers: RawHeaders, body: bytes, most: int) -> bytes:
         TooLarge: it would be larger than `most`, or than 1 MiB and 32 times what was sent.
         UnsupportedType: the encoding is neither gzip nor deflate.
     """
-    encoding = header(headers, b"content-encoding").strip().lower()
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
     if encoding in (b"", b"identity"):
         return body
     form = _FORMATS.get(encoding)
@@ -37,10 +37,10 @@ def plain(headers: RawHeaders, body: bytes, most: int) -> bytes:
     most = min(most, max(_LEAST_ROOM, _MOST_TIMES * len(body)))
     inflator = zlib.decompressobj(form)
     try:
-        found = inflator.decompress(body, most)
+        found = inflator.decompress(body, most + 1)
     except zlib.error as error:
         raise InvalidRows(f"The body is not {encoding.decode()}: {error}.") from error
-    if inflator.unconsumed_tail:
+    if len(found) > most:
         raise TooLarge(
             f"The body of {len(body):,} bytes is more than {most:,} once it is decompressed.",
             remedy="Send it without compression, or in several requests.",

@@ -1,6 +1,6 @@
 """What a front and the data plane hand to each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -12,14 +12,14 @@ from pellucid_api.engine.values import Values
 from pellucid_api.problems import respond, unexpected
 
 Encoded = TypeVar("Encoded", covariant=True)
-RawHeaders = Sequence[tuple[bytes, bytes]]  # names in lower case
+RequestHeaders = Mapping[bytes, bytes]  # names in lower case
 
 
 class Reply(NamedTuple):
     """An HTTP response, whole; its length is not among the headers."""
 
     status: int
-    headers: RawHeaders
+    headers: Sequence[tuple[bytes, bytes]]
     body: bytes
 
 
@@ -36,7 +36,7 @@ class Question:
 class Codec(Protocol[Encoded]):
     """One format of requests and answers, read and written without waiting for anything."""
 
-    def decode(self, served: Served, headers: RawHeaders, body: bytes) -> Question:
+    def decode(self, served: Served, headers: RequestHeaders, body: bytes) -> Question:
         """Read a request.
 
         Raises:
@@ -69,21 +69,18 @@ def _refusal(path: str, error: Exception) -> Reply:
     return Reply(response.status_code, headers, bytes(response.body))
 
 
-def header(headers: RawHeaders, name: bytes) -> bytes:
-    """The first header of a name in lower case; empty where there is none."""
-    for key, value in headers:
-        if key == name:
-            return value
-    return b""
+def request_headers(pairs: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The first header of each name."""
+    return dict(reversed(pairs))
 
 
-def require_json(headers: RawHeaders) -> None:
+def require_json(headers: RequestHeaders) -> None:
     """Refuse a body that says it is something else; `curl -d` says it is a form.
 
     Raises:
         UnsupportedType: it does.
     """
-    given = header(headers, b"content-type")
+    given = headers.get(b"content-type", b"")
     if given in _JSON:
         return
     name = given.decode("latin-1").partition(";")[0].strip().lower()

@@ -1,5 +1,6 @@
 """The formats of `/v1/models/{name}/predict` beside rows of JSON: CSV and Arrow, in and out."""
 
+import codecs
 from collections.abc import Mapping
 
 from pellucid.errors import InvalidRows, UnsupportedType
@@ -10,12 +11,13 @@ from pellucid_api.engine.frames import csv_of, table_of
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.streams import read_stream, write_stream
 from pellucid_api.engine.tables import decode_table
-from pellucid_api.engine.values import Values
+from pellucid_api.engine.values import Values, shown
 from pellucid_api.plane.exchange import Reply
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
 _ANY = {"*/*": JSON, "application/*": JSON, "text/*": CSV}
 _PLAIN = frozenset({b"", b"*/*", b"application/json"})
+_SLOW = frozenset({"idna", "punycode"})  # for names of hosts: time grows with the square of a text
 
 
 def media_type(value: bytes) -> tuple[str, dict[str, str]]:
@@ -47,7 +49,7 @@ def read_table(served: Served, content_type: bytes, body: bytes, max_rows: int) 
 
     Raises:
         InvalidRows, TooLarge: as `engine.tables.decode_table` says.
-        UnsupportedType: the CSV is in an encoding that nobody knows.
+        UnsupportedType: the CSV is in an encoding that is not read here.
     """
     name, parameters = media_type(content_type)
     if name not in (CSV, ARROW):
@@ -64,13 +66,20 @@ def read_table(served: Served, content_type: bytes, body: bytes, max_rows: int) 
 
 
 def utf8(body: bytes, charset: str) -> bytes:
-    """A text in some encoding as UTF-8."""
+    """A text in some encoding as UTF-8.
+
+    Raises:
+        InvalidRows: the text is not in that encoding.
+        UnsupportedType: nobody knows the encoding, or it is none for tables.
+    """
     if charset in ("utf-8", "utf8", "us-ascii"):
         return body
     try:
+        if codecs.lookup(charset).name in _SLOW:
+            raise LookupError(charset)
         return body.decode(charset).encode()
     except LookupError as error:
-        raise UnsupportedType(f"There is no encoding {charset!r}; send UTF-8.") from error
+        raise UnsupportedType(f"{shown(charset)} is not read here; send UTF-8.") from error
     except ValueError as error:
         raise InvalidRows(f"The body is not {charset}: {error}.") from error
 

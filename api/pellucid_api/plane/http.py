@@ -9,7 +9,8 @@ of the connection that is still under way.
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any, ClassVar
 
@@ -21,11 +22,17 @@ from pellucid_api.auth import KeyRing
 from pellucid_api.engine.pool import ModelPool
 from pellucid_api.engine.served import Served
 from pellucid_api.plane.dataplane import DataPlane, Pending
-from pellucid_api.plane.exchange import Codec, RawHeaders, Reply, header, refusal
+from pellucid_api.plane.exchange import (
+    Codec,
+    Reply,
+    RequestHeaders,
+    refusal,
+    request_headers,
+)
 from pellucid_api.plane.guarded import BODY, IDLE, Guarded, Sweep
 from pellucid_api.plane.routed import Routed
 
-_KNOWN = 1024  # paths that are remembered
+_KNOWN = 1024  # paths that are remembered, and heads of replies
 
 
 class Front:
@@ -53,16 +60,34 @@ class Front:
         self._ring, self._open = ring, not ring
         self._codecs = codecs
         self._known: dict[bytes, tuple[Codec[Reply], str, int | None] | None] = {}
-        self._prefix = secrets.token_hex(8)
+        self._heads: dict[tuple[int, tuple[tuple[bytes, bytes], ...]], bytes] = {}
+        self._standing: object = None  # headers of all replies, as the known heads have them
+        self._prefix = secrets.token_hex(8).encode()
         self._count = count()
 
     def identity(self) -> bytes:
         """A new X-Request-ID."""
-        return b"%s-%x" % (self._prefix.encode(), next(self._count))
+        return b"%s-%x" % (self._prefix, next(self._count))
 
-    def allows(self, headers: RawHeaders) -> bool:
+    def allows(self, headers: RequestHeaders) -> bool:
         """Whether a request has a valid key."""
-        return self._open or self._ring.opens(Headers(raw=list(headers)))
+        return self._open or self._ring.opens(Headers(raw=list(headers.items())))
+
+    def head(self, reply: Reply, standing: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The first lines of a reply, up to those that differ between all replies.
+
+        Args:
+            reply: to a request.
+            standing: headers of all replies; another object each second, for the date.
+        """
+        if self._standing is not standing or len(self._heads) > _KNOWN:
+            self._standing, self._heads = standing, {}
+        key = reply.status, tuple(reply.headers)
+        head = self._heads.get(key)
+        if head is None:
+            lines = [b"%s: %s\r\n" % pair for pair in (*reply.headers, *standing)]
+            head = self._heads[key] = STATUS_LINE[reply.status] + b"".join(lines)
+        return head
 
     def find(self, url: bytes) -> tuple[Codec[Reply], Served] | None:
         """Who answers a POST to this URL, if that is in memory."""
@@ -93,19 +118,19 @@ class Front:
 class Exchange:
     """A request that is answered here; to uvicorn's protocol it looks like one of its own."""
 
-    __slots__ = ("codec", "disconnected", "headers", "identity", "keep_alive", "parts", "pending",
-                 "plane", "received", "response_complete", "served", "url")  # fmt: skip
+    __slots__ = ("codec", "disconnected", "front", "headers", "identity", "keep_alive", "parts",
+                 "pending", "received", "response_complete", "served", "url")  # fmt: skip
 
     def __init__(
         self,
-        plane: DataPlane,
+        front: Front,
         codec: Codec[Reply],
         served: Served,
         url: bytes,
-        headers: RawHeaders,
+        headers: RequestHeaders,
         identity: bytes,
     ) -> None:
-        self.plane, self.codec, self.served = plane, codec, served
+        self.front, self.codec, self.served = front, codec, served
         self.url, self.headers, self.identity = url, headers, identity
         self.received = time.perf_counter()
         self.parts: list[bytes] = []
@@ -157,12 +182,12 @@ class Protocol(Guarded):
         self.stage = IDLE
         body = exchange.parts[0] if len(exchange.parts) == 1 else b"".join(exchange.parts)
         exchange.keep_alive = exchange.keep_alive and self.parser.should_keep_alive()
-        exchange.pending = exchange.plane.answer(
+        exchange.pending = exchange.front.plane.answer(
             exchange.codec,
             exchange.served,
             exchange.headers,
             body,
-            lambda found: self._reply(exchange, found),
+            partial(self._reply, exchange),
         )
 
     def refused(self, status: int) -> None:
@@ -184,13 +209,16 @@ class Protocol(Guarded):
             return None
         if self.flow.write_paused or self.transport.is_closing():
             return None  # who does not read his answers, or is gone, gets no more of them
-        length = header(self.headers, b"content-length")
-        if not length or int(length) > front.max_body or not front.allows(self.headers):
+        headers = request_headers(self.headers)
+        length = headers.get(b"content-length")
+        if not length or int(length) > front.max_body or not front.allows(headers):
             return None
-        identity = header(self.headers, b"x-request-id")
-        if identity and not _plain(identity):
+        identity = headers.get(b"x-request-id")
+        if identity is None:
+            identity = front.identity()
+        elif not _plain(identity):
             return None
-        return Exchange(front.plane, *found, self.url, self.headers, identity or front.identity())
+        return Exchange(front, *found, self.url, headers, identity)
 
     @classmethod
     def _front(cls) -> Front | None:
@@ -201,26 +229,19 @@ class Protocol(Guarded):
         if exchange.disconnected or self.transport.is_closing():
             exchange.pending = None
             return
-        reply = found
+        reply: Reply = found
         if isinstance(found, Exception):
             reply = refusal(exchange.url.decode("latin-1"), found)
-        parts = [STATUS_LINE[reply.status]]
-        for name, value in reply.headers:
-            parts += (name, b": ", value, b"\r\n")
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"x-request-id: %s\r\n" % exchange.identity)
-        if not exchange.keep_alive:
-            parts.append(b"connection: close\r\n")
-        parts.append(b"content-length: %d\r\n\r\n" % len(reply.body))
-        parts.append(reply.body)
-        self.transport.write(b"".join(parts))
+        front, identity, size = exchange.front, exchange.identity, len(reply.body)
+        head = front.head(reply, self.server_state.default_headers)
+        end = b"" if exchange.keep_alive else b"connection: close\r\n"
+        line = b"%sx-request-id: %s\r\n%scontent-length: %d\r\n\r\n%s"
+        self.transport.write(line % (head, identity, end, size, reply.body))
         exchange.response_complete = True
         exchange.pending = None  # it holds the exchange: a cycle would wait for the collector
-        front = self.front
-        if front is not None and front.note is not None:
+        if front.note is not None:
             front.note((exchange.received, time.perf_counter(), b"POST", exchange.url, reply.status,
-                        exchange.identity, self.client, len(reply.body)))  # fmt: skip
+                        identity, self.client, size))  # fmt: skip
         if not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()

@@ -22,11 +22,12 @@ from pellucid_api.engine.rows import check_columns, check_names, decode_rows, ga
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.tables import decode_table, spreads
 from pellucid_api.engine.values import NUMBERS, Values, convert
-from pellucid_api.plane.exchange import Question, RawHeaders, Reply, header, require_json
+from pellucid_api.plane.exchange import Question, Reply, RequestHeaders, require_json
 from pellucid_api.plane.formats import CSV, media_type, utf8
 from pellucid_api.plane.rows import columns_of, parse
 
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_MOST_CELLS, _SPARSE = 2**20, 8  # where a few rows with keys of their own make a large table
 _IGNORED = {"params", "signature_name"}  # as MLflow ignores the parameters that a model has not
 
 
@@ -42,9 +43,9 @@ class InvocationsCodec:
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
 
-    def decode(self, served: Served, headers: RawHeaders, body: bytes) -> Question:
+    def decode(self, served: Served, headers: RequestHeaders, body: bytes) -> Question:
         """Read a request of one of MLflow's forms, or a CSV. Raises as `Codec` says."""
-        kind, parameters = media_type(header(headers, b"content-type"))
+        kind, parameters = media_type(headers.get(b"content-type", b""))
         if kind == CSV:
             arrays = self._from_csv(served, utf8(body, parameters.get("charset", "utf-8")))
             return Question(served.layout.pack(arrays), True)
@@ -157,11 +158,17 @@ def _given(content: Any) -> _Given:
 
 
 def _by_column(rows: list[Any]) -> dict[str, list[Any]]:
-    """As pandas does: a key that a row has not is missing."""
+    """As pandas does: a key that a row has not is missing. Raises `InvalidRows`."""
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise InvalidRows(f"Row {number} is no object.", where={"row": number})
     names = dict.fromkeys(name for row in rows for name in row)
+    cells = len(names) * len(rows)
+    if cells > _MOST_CELLS and cells > _SPARSE * sum(map(len, rows)):
+        raise InvalidRows(
+            f"{len(rows):,} rows have {len(names):,} different keys, and most rows few of them.",
+            remedy="Give every row the columns of the model.",
+        )
     return {name: [row.get(name) for row in rows] for name in names}
 
 

@@ -14,7 +14,7 @@ from pellucid_api.engine.datatypes import DTYPES
 from pellucid_api.engine.feeds import Feed, of_tensors
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.values import Values
-from pellucid_api.plane.structs import RowStruct
+from pellucid_api.plane.structs import RowStruct, nameable
 
 _LEAVES: dict[Datatype, Any] = {
     Datatype.BOOL: bool,
@@ -44,7 +44,7 @@ def nested_reader(served: Served) -> NestedReader | None:
     """The reader of a version, if it takes tensors of plain datatypes."""
     inputs = served.model.manifest.inputs
     plain = all(each.kind is Kind.TENSOR and each.datatype in _LEAVES for each in inputs)
-    return NestedReader(inputs) if plain else None
+    return NestedReader(inputs) if plain and nameable(inputs) else None
 
 
 def _nested(each: Input) -> Any:

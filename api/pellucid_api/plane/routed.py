@@ -13,7 +13,7 @@ from pellucid_api.engine.batcher import Work
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.trial import Comparison
 from pellucid_api.engine.values import Values
-from pellucid_api.plane.exchange import Codec, Question, RawHeaders, header
+from pellucid_api.plane.exchange import Codec, Question, RequestHeaders
 
 if TYPE_CHECKING:
     from pellucid_api.plane.dataplane import Answered, DataPlane, Pending
@@ -35,6 +35,7 @@ class Routed:
         "_champion",
         "_codec",
         "_comparison",
+        "_done",
         "_given_up",
         "_headers",
         "_pending",
@@ -47,18 +48,19 @@ class Routed:
         plane: "DataPlane",
         codec: Codec[Any],
         champion: Served,
-        headers: RawHeaders,
+        headers: RequestHeaders,
         body: bytes,
         reply: Callable[[Any], None],
     ) -> None:
         self._plane, self._codec, self._champion = plane, codec, champion
         self._headers, self._body, self._reply = headers, body, reply
         self._pending: list[Pending] = []
+        self._done = False  # the answer is given
         self._comparison: Comparison | None = None  # with the challenger that answers
         self._given_up: Comparison | None = None  # with the challenger that failed to
         trial = champion.trial
         if trial and trial.challenger:
-            self._comparison = trial.picked(header(headers, ROUTING_KEY))
+            self._comparison = trial.picked(headers.get(ROUTING_KEY, b""))
         self._ask(self._comparison.contender if self._comparison else champion)
 
     def cancel(self) -> None:
@@ -67,11 +69,11 @@ class Routed:
             pending.cancel()
 
     def _ask(self, served: Served) -> None:
-        self._pending.append(
-            self._plane.start(
-                self._codec, served, self._headers, self._body, self._replied, self._answered
-            )
+        pending = self._plane.start(
+            self._codec, served, self._headers, self._body, self._replied, self._answered
         )
+        if not self._done:  # it may be by now
+            self._pending.append(pending)
 
     def _replied(self, found: Any) -> None:
         """Hand the answer on; what the challenger cannot answer, the champion may."""
@@ -82,6 +84,7 @@ class Routed:
             return
         if self._given_up and not failed:
             self._given_up.fallbacks += 1
+        self._done = True
         self._pending.clear()  # else each would keep the other, and the body, in memory
         self._reply(found)
 
@@ -101,7 +104,7 @@ class Copy:
 
     comparison: Comparison
     codec: Codec[Any]
-    headers: RawHeaders
+    headers: RequestHeaders
     body: bytes
     outputs: Sequence[Values]  # of the version that answered
     to_champion: bool = False  # the challenger answered

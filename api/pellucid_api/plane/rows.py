@@ -16,14 +16,14 @@ from pellucid.errors import InvalidRows
 from pellucid.schema import Kind
 from pellucid_api.engine.answers import answers, prediction_ids
 from pellucid_api.engine.feeds import Feed
-from pellucid_api.engine.rows import decode_columns, decode_rows
+from pellucid_api.engine.rows import decode_columns, decode_rows, listed
 from pellucid_api.engine.served import Served
-from pellucid_api.engine.values import DATETIMES, Values
+from pellucid_api.engine.values import DATETIMES, Values, shown
 from pellucid_api.plane.deadlines import timeout_of
-from pellucid_api.plane.exchange import Question, RawHeaders, Reply, header, require_json
+from pellucid_api.plane.exchange import Question, Reply, RequestHeaders, require_json
 from pellucid_api.plane.formats import JSON, accepted, read_table, write_table
 from pellucid_api.plane.nested import NestedReader, nested_reader
-from pellucid_api.plane.structs import RowStruct
+from pellucid_api.plane.structs import RowStruct, nameable
 
 _JSON = [(b"content-type", b"application/json")]
 _TYPES: dict[Kind, Any] = {
@@ -40,10 +40,10 @@ class RowsCodec:
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
 
-    def decode(self, served: Served, headers: RawHeaders, body: bytes) -> Question:
+    def decode(self, served: Served, headers: RequestHeaders, body: bytes) -> Question:
         """Read a list of row objects, `{"rows": [...]}`, or columns. Raises as `Codec` says."""
-        kind, timeout = accepted(header(headers, b"accept")), timeout_of(headers)
-        content_type = header(headers, b"content-type")
+        kind, timeout = accepted(headers.get(b"accept", b"")), timeout_of(headers)
+        content_type = headers.get(b"content-type", b"")
         if content_type != b"application/json":
             feed = read_table(served, content_type, body, self._max_rows)
             if feed is not None:
@@ -83,7 +83,7 @@ class RowsCodec:
             arrays = decode_columns(columns_of(content), inputs, self._max_rows, tokenizer)
         else:
             raise InvalidRows(
-                f"The body is an object with the keys: {', '.join(content) or 'none'}.",
+                f"The body is an object with the keys: {listed([*content]) or 'none'}.",
                 remedy='Send a list of row objects, {"rows": [...]}, or {"columns": {...}}.',
             )
         return served.layout.pack(arrays)
@@ -104,9 +104,11 @@ def columns_of(content: dict[str, Any]) -> dict[str, Any]:
             "The body is not a table of columns.",
             remedy='Send {"columns": {"age": [41, 20]}} or {"columns": ["age"], "data": [[41]]}.',
         )
+    seen: set[str] = set()
     for name in columns:
-        if not isinstance(name, str) or columns.count(name) > 1:
-            raise InvalidRows(f"{name!r} is no name of a column, or is given twice.")
+        if not isinstance(name, str) or name in seen:
+            raise InvalidRows(f"{shown(name)} is no name of a column, or is given twice.")
+        seen.add(name)
     for number, row in enumerate(rows, 1):
         if not isinstance(row, list) or len(row) != len(columns):
             raise InvalidRows(
@@ -167,4 +169,5 @@ class _Reader:
 
 def _reader(served: Served) -> _Reader | None:
     inputs = served.model.manifest.inputs
-    return _Reader(inputs) if all(each.kind in _TYPES for each in inputs) else None
+    scalars = all(each.kind in _TYPES for each in inputs)
+    return _Reader(inputs) if scalars and nameable(inputs) else None

@@ -1,9 +1,19 @@
 """Rows of JSON as tuples, read by msgspec through a struct that is made for a model's inputs."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+
+from pellucid.bundle import Input
+
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in JSON
+
+
+def nameable(inputs: Iterable[Input]) -> bool:
+    """Whether msgspec can read keys of these names: none that JSON must escape."""
+    return not any(_ESCAPED.search(each.name) for each in inputs)
 
 
 class RowStruct:

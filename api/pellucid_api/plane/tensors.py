@@ -15,17 +15,19 @@ from pydantic_core import from_json
 
 from pellucid.bundle import Datatype, Input, Manifest
 from pellucid.schema import Kind
-from pellucid_api.engine.answers import prediction_ids
+from pellucid_api.engine.answers import prediction_id
+from pellucid_api.engine.feeds import Feed, of_tensors
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.values import Values
 from pellucid_api.oip import messages
 from pellucid_api.oip.binary import from_array, to_array
 from pellucid_api.oip.classification import classified
+from pellucid_api.oip.elements import Tensor, refused
 from pellucid_api.oip.parameters import Wanted, schedule_of, wanted_of
-from pellucid_api.oip.tensors import Tensor, array_of, feed_of, refused
+from pellucid_api.oip.tensors import array_of, feed_of
 from pellucid_api.plane.deadlines import timeout_of
 from pellucid_api.plane.encodings import plain
-from pellucid_api.plane.exchange import Question, RawHeaders, Reply, header, require_json
+from pellucid_api.plane.exchange import Question, Reply, RequestHeaders, require_json
 
 _JSON = [(b"content-type", b"application/json")]
 _OCTETS = (b"content-type", b"application/octet-stream")
@@ -41,6 +43,30 @@ class _Everything(list[Wanted]):
     """All outputs, as JSON."""
 
 
+class _OneInput:
+    """Reads the plainest of requests, the numbers of a model's only input, in one go."""
+
+    def __init__(self, wanted: Input, outputs: list[Wanted]) -> None:
+        self._wanted, self._outputs = wanted, outputs
+        self._decoder = msgspec.json.Decoder(messages.OneInput)
+
+    def read(self, text: bytes, max_rows: int) -> tuple[Feed, tuple[str | None, list[Wanted]]]:
+        """The rows, and what `encode` needs.
+
+        Raises:
+            ValueError, OverflowError: it is another kind of request, or something does not fit.
+        """
+        request = self._decoder.decode(text)  # msgspec's errors are ValueErrors
+        (given,) = request.inputs
+        if given.name != self._wanted.name or given.datatype != "FP32":
+            raise ValueError("left to the careful reader")
+        array = _shaped(given.data, given.shape, self._wanted)
+        rows = len(array)
+        if not 0 < rows <= max_rows:
+            raise ValueError("left to the careful reader")
+        return of_tensors(rows, (array,)), (request.id, self._outputs)
+
+
 class TensorsCodec:
     """A request's tensors in, the outputs as tensors out.
 
@@ -52,12 +78,20 @@ class TensorsCodec:
     def __init__(self, max_rows: int, max_bytes: int = 2**28) -> None:
         self._max_rows, self._max_bytes = max_rows, max_bytes
 
-    def decode(self, served: Served, headers: RawHeaders, body: bytes) -> Question:
+    def decode(self, served: Served, headers: RequestHeaders, body: bytes) -> Question:
         """Read an inference request. Raises as `Codec` says."""
-        length = header(headers, _LENGTH)
+        length = headers.get(_LENGTH, b"")
         if not length:
             require_json(headers)
-        text, tail = messages.split(length, plain(headers, body, self._max_bytes))
+        allowed = timeout_of(headers)
+        body = plain(headers, body, self._max_bytes)
+        only = None if length else served.kept(_OneInput, _one_input)
+        if only is not None:
+            try:
+                return Question(*only.read(body, self._max_rows), allowed)
+            except (ValueError, OverflowError):
+                pass  # what is wrong is found below
+        text, tail = messages.split(length, body)
         request = messages.parse(text)
         data = messages.binary_data(request.inputs, tail)
         manifest = served.model.manifest
@@ -67,7 +101,6 @@ class TensorsCodec:
         else:
             wanted = served.kept(_Everything, _everything) or []
         timeout, priority = schedule_of(request.parameters)
-        allowed = timeout_of(headers)
         if allowed is not None:
             timeout = allowed if timeout is None else min(timeout, allowed)
         arrays = self._quick(request, data, manifest) or self._careful(request, data, served)
@@ -82,12 +115,10 @@ class TensorsCodec:
         binary: list[bytes] = []
         labels = served.model.manifest.classes
         answers = [_answer(each, outputs[each.place], labels, binary) for each in wanted]
-        (prediction,) = prediction_ids(first, 1)
-        response = messages.Response(
-            served.name, str(served.version), answers, {"prediction_id": prediction}, identity
-        )
+        told = {"prediction_id": prediction_id(first)}
+        response = messages.Response(served.name, str(served.version), answers, told, identity)
         text = _encoder.encode(response)
-        if not any(each.binary for each in wanted):
+        if not binary:
             return Reply(200, _JSON, text)
         headers = [_OCTETS, (_LENGTH, b"%d" % len(text))]
         return Reply(200, headers, b"".join([text, *binary]))
@@ -117,6 +148,14 @@ class TensorsCodec:
 
 def _everything(served: Served) -> _Everything:
     return _Everything(wanted_of([], {}, served.model.manifest))
+
+
+def _one_input(served: Served) -> _OneInput | None:
+    inputs = served.model.manifest.inputs
+    plain = len(inputs) == 1 and inputs[0].kind is Kind.TENSOR
+    if not plain or inputs[0].datatype is not Datatype.FP32:
+        return None
+    return _OneInput(inputs[0], served.kept(_Everything, _everything) or [])
 
 
 def _array(given: messages.Input, wanted: Input, data: Mapping[str, memoryview]) -> Values:
@@ -164,12 +203,16 @@ def _float_tensor(given: messages.Input, wanted: Input) -> Values:
         values = list(chain.from_iterable(rows))
     else:
         values = _floats.decode(given.data)
-    axes = given.shape[1:]
-    if axes != wanted.shape and not _fits(axes, wanted.shape):
+    return _shaped(values, given.shape, wanted)
+
+
+def _shaped(values: list[float], shape: tuple[int, ...], wanted: Input) -> Values:
+    """Raises ValueError where the shape fits neither, OverflowError beyond FP32."""
+    axes = shape[1:]
+    if (axes != wanted.shape and not _fits(axes, wanted.shape)) or 0 in axes:
         raise ValueError("left to the careful reader")
-    # Three times as fast as NumPy on a list; raises OverflowError beyond FP32.
-    packed = struct.pack(f"{len(values)}f", *values)
-    return np.frombuffer(packed, dtype=np.float32).reshape(given.shape)
+    packed = struct.pack(f"{len(values)}f", *values)  # three times as fast as NumPy on a list
+    return np.frombuffer(packed, dtype=np.float32).reshape(shape)
 
 
 def _fits(axes: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pellucid_api.engine.batcher import Work
 from pellucid_api.engine.served import Served
-from pellucid_api.plane.exchange import RawHeaders, Reply, header
+from pellucid_api.plane.exchange import Reply, RequestHeaders
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
 
@@ -41,26 +42,23 @@ class Traces:
         """As OpenTelemetry's own variables say; None if they name no endpoint."""
         if (
             not any(map(os.environ.get, _ENDPOINTS))
-            or os.environ.get("OTEL_SDK_DISABLED") == "true"
+            or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
         ):
             return None
         try:
             exporting = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
         except ImportError:
-            logger.error(
-                "Traces are asked for and cannot be sent: pip install "
-                "opentelemetry-exporter-otlp-proto-http"
-            )
+            logger.error("Traces are asked for and cannot be sent: pip install 'pellucid[traces]'")
             return None
         return cls(provider_of(exporting.OTLPSpanExporter()))
 
-    def begin(self, served: Served, headers: RawHeaders) -> "Trace | None":
+    def begin(self, served: Served, headers: RequestHeaders) -> "Trace | None":
         """The trace of a request, if it is one of the sample."""
         parent: Context | None = None
-        if given := header(headers, b"traceparent"):
+        if given := headers.get(b"traceparent", b""):
             carrier = {
                 "traceparent": given.decode("latin-1"),
-                "tracestate": header(headers, b"tracestate").decode("latin-1"),
+                "tracestate": headers.get(b"tracestate", b"").decode("latin-1"),
             }
             parent = self._propagator.extract(carrier)
         span = self._tracer.start_span("request", parent, _kind(), start_time=time.time_ns())
@@ -122,18 +120,24 @@ class Trace:
 
 def provider_of(exporter: Any) -> "TracerProvider":
     """Sends a share of all spans in the background, as OpenTelemetry's variables say."""
-    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
-    name = os.environ.get("OTEL_SERVICE_NAME", "pellucid")
     sampler = (
         None if os.environ.get("OTEL_TRACES_SAMPLER") else ParentBased(TraceIdRatioBased(_SHARE))
     )
-    provider = TracerProvider(resource=Resource.create({"service.name": name}), sampler=sampler)
+    provider = TracerProvider(resource=_resource(), sampler=sampler)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
+
+
+def _resource() -> "Resource":
+    """What OpenTelemetry's variables say of the service; without a name, ours."""
+    from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+
+    named = SERVICE_NAME in OTELResourceDetector().detect().attributes
+    return Resource.create(None if named else {SERVICE_NAME: "pellucid"})
 
 
 def _kind() -> Any:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from pellucid.errors import DatabaseUnavailable
 from pellucid_api.deps import Held
+from pellucid_api.processes.counts import Census
 from pellucid_api.services import Services
 
 _PATIENCE_SECONDS = 2.0  # for a database that does not answer
@@ -25,7 +26,10 @@ class ServedModel(BaseModel):
 
     name: str
     version: int | None
-    device: str | None = Field(description="Where it really runs: cpu or cuda.")
+    device: str | None = Field(description="Where it really runs: cpu, cuda:0 and the like.")
+    providers: list[str] = Field(
+        description="ONNX Runtime's execution providers that run some of its operators."
+    )
     failed_version: int | None = None
     failure: str | None = Field(default=None, description="Why that version is not served.")
 
@@ -36,7 +40,7 @@ class Readiness(BaseModel):
     Ready means: the device that the settings ask for is there, and the champions known at the start
     are loaded; with no model registered yet, that jobs and data sets are taken. A database or
     registry that is down, or a prediction log that cannot be written, is told, but leaves the
-    service ready: models go on answering.
+    service ready: models go on answering. So is a serving process that does not answer the others.
     """
 
     ready: bool
@@ -46,13 +50,14 @@ class Readiness(BaseModel):
     database: str = Field(description="ok, or what is wrong.")
     registry: str = Field(description="ok, or what is wrong.")
     prediction_log: str = Field(description="ok, off, or why predictions are lost.")
+    missing: list[int] = Field(description="Serving processes, from 0, that do not answer.")
 
 
 class Info(BaseModel):
     """What this service is."""
 
     version: str
-    device: str | None = Field(description="Where models run: cpu or cuda.")
+    device: str | None = Field(description="Where models run: cpu, cuda:0 and the like.")
     mlflow_url: str
     database: str
     registry: str
@@ -84,7 +89,8 @@ async def info(services: Held) -> Info:
 
 async def readiness(services: Services) -> Readiness:
     """The state of every part."""
-    reason = services.pool.obstacle()
+    census = await anyio.to_thread.run_sync(services.siblings.census)
+    reason = census.obstacle()
     return Readiness(
         ready=not reason,
         reason=reason,
@@ -92,17 +98,22 @@ async def readiness(services: Services) -> Readiness:
         models=_models(services),
         database=await _database(services),
         registry=_registry(services),
-        prediction_log=_prediction_log(services),
+        prediction_log=_prediction_log(services, census),
+        missing=list(census.missing),
     )
 
 
 def _models(services: Services) -> list[ServedModel]:
     found: dict[str, dict[str, Any]] = {
-        served.name: {"version": served.version, "device": served.model.device}
+        served.name: {
+            "version": served.version,
+            "device": served.model.device,
+            "providers": served.model.providers,
+        }
         for served in services.pool.champions()
     }
     for name, failure in services.pool.failures.items():
-        entry = found.setdefault(name, {"version": None, "device": None})
+        entry = found.setdefault(name, {"version": None, "device": None, "providers": []})
         entry |= {"failed_version": failure.version, "failure": failure.reason}
     return [ServedModel(name=name, **entry) for name, entry in sorted(found.items())]
 
@@ -123,7 +134,8 @@ def _registry(services: Services) -> str:
     return error.message if error else "ok"
 
 
-def _prediction_log(services: Services) -> str:
+def _prediction_log(services: Services, census: Census) -> str:
     if services.recorder is None:
         return "off"
-    return services.recorder.error or "ok"
+    errors = {state.log_error for state in census.states.values()} - {""}
+    return "; ".join(sorted(errors)) or "ok"

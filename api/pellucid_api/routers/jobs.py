@@ -1,16 +1,19 @@
-"""Training jobs: submit, watch, cancel, retry."""
+"""Jobs, trainings and scorings: submit, watch, cancel, retry."""
 
 import hashlib
 from typing import Annotated
 
 from fastapi import Header, Query, Request, Response
+from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
+from pellucid.errors import Conflict, NotFound
+from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan
 from pellucid.resources import Job, JobStatus, Page
+from pellucid_api import submission
 from pellucid_api.bodies import PlanBody
-from pellucid_api.deps import Cursor, Held, JobId, Limit
-from pellucid_api.submission import submit as submit_plan
+from pellucid_api.deps import Cursor, Held, JobId, Limit, ModelName
 
 _POLL_SECONDS = "2"
 _EXAMPLE = {
@@ -31,27 +34,65 @@ PLAN_BODY = {
 PLAN_SCHEMAS = Plan.model_json_schema(ref_template="#/components/schemas/{model}")
 
 
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="The same key with the same body is the same job, however often sent.",
+    ),
+]
+
+
 async def submit(
-    response: Response,
-    services: Held,
-    plan: PlanBody,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=200,
-            description="The same key with the same plan is the same job, however often sent.",
-        ),
-    ] = None,
+    response: Response, services: Held, plan: PlanBody, idempotency_key: Key = None
 ) -> Job:
     """Submit a training job.
 
     The plan is checked against its data set before it is queued: unknown keys and columns, values
     out of bounds, a task that does not fit the target. Watch the job under `Location`.
     """
-    job = await run_in_threadpool(submit_plan, services, plan, idempotency_key)
+    job = await run_in_threadpool(submission.submit, services, plan, idempotency_key)
     _watch(response, job)
     return job
+
+
+def submit_scoring(
+    response: Response,
+    services: Held,
+    name: ModelName,
+    body: submission.WantedScoring,
+    idempotency_key: Key = None,
+) -> Job:
+    """Submit a scoring: predictions for every row of a data set version, as a job.
+
+    It runs beside the trainings, whether or not the service is up meanwhile. Watch the job under
+    `Location`; its predictions are at `/v1/jobs/{job_id}/predictions`.
+    """
+    job = submission.submit_scoring(services, name, body, idempotency_key)
+    _watch(response, job)
+    return job
+
+
+def predictions(services: Held, job_id: JobId) -> FileResponse:
+    """Download a scoring's predictions, as Parquet, in the order of the data set's rows."""
+    job = services.queue.get(job_id)
+    if job.kind != "scoring" or job.status is not JobStatus.SUCCEEDED:
+        raise Conflict(
+            f"The job, a {job.kind}, is {job.status}: it has no predictions.",
+            where={"job": job_id},
+            remedy="Only a scoring that has succeeded has.",
+        )
+    path = Workspace(services.settings.home / "jobs" / job.id).predictions
+    if not path.is_file():
+        raise NotFound(
+            "The predictions are not here.",
+            where={"job": job_id},
+            remedy="Give every service the same PELLUCID_HOME, or submit the scoring again.",
+        )
+    media_type, filename = "application/vnd.apache.parquet", f"{job.name}-{job.id}.parquet"
+    return FileResponse(path, media_type=media_type, filename=filename)
 
 
 def list_jobs(

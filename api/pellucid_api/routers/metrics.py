@@ -1,6 +1,7 @@
 """What the service has done: for Prometheus, and for people."""
 
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from fastapi import Request
 from prometheus_client.exposition import choose_encoder
@@ -16,21 +17,22 @@ class ExpositionResponse(PlainTextResponse):
 
 
 def metrics(request: Request) -> Response:
-    """Scrape the metrics of this process."""
+    """Scrape the metrics of the service."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     body = encode(request.app.state.metrics)
     return Response(body, headers={"content-type": content_type})
 
 
 def stats(services: Held, name: ModelName) -> ModelStatistics:
-    """Show what each version has done since it was first loaded by this process."""
-    pool = services.pool
-    found = [(number, each) for model, number, each in pool.ledger.all() if model == name]
+    """Show what each version has done since the service first loaded it."""
+    census = services.siblings.census()
+    done = sorted(census.done.statistics.items(), key=itemgetter(0))
+    found = [(number, each) for (model, number), each in done if model == name]
     if not found:
         services.registry.model(name)  # raises if there is none
-    loaded = pool.loaded(name)
+    loaded = census.versions(name)
     versions = [_version(number, each, number in loaded) for number, each in found]
-    return ModelStatistics(model=name, versions=versions)
+    return ModelStatistics(model=name, versions=versions, missing=list(census.missing))
 
 
 def _version(number: int, found: Statistics, loaded: bool) -> VersionStatistics:

@@ -1,6 +1,5 @@
 """The Open Inference Protocol v2 over REST."""
 
-from collections.abc import Iterable
 from importlib.metadata import version as installed
 from typing import Any
 
@@ -94,7 +93,7 @@ def live() -> Live:
 
 def ready(response: Response, services: Held) -> Ready:
     """Ask whether inference is answered."""
-    state = not services.pool.obstacle()
+    state = not services.siblings.census().obstacle()
     response.status_code = 200 if state else 503
     return Ready(ready=state)
 
@@ -164,18 +163,19 @@ def version_config(services: Held, name: ModelName, version: VersionNumber) -> d
 
 def all_stats(services: Held) -> Statistics:
     """Count the requests of all versions in memory."""
-    names = [served.name for served in services.pool.champions()]
-    return _statistics(each for name in names for each in _loaded(services, name))
+    return _statistics(services, *(served.name for served in services.pool.champions()))
 
 
 def stats(services: Held, name: ModelName) -> Statistics:
     """Count the requests of a model's versions in memory."""
-    return _statistics(_loaded(services, services.pool.champion(name).name))
+    return _statistics(services, services.pool.champion(name).name)
 
 
 def version_stats(services: Held, name: ModelName, version: VersionNumber) -> Statistics:
     """Count the requests of a version."""
-    return _statistics([services.pool.version(name, version)])
+    services.pool.version(name, version)
+    found = describe.statistics(services.siblings.census(), name, version)
+    return Statistics(model_stats=[ModelStatistics(**found)])
 
 
 def index(services: Held, body: SmallBody) -> list[IndexEntry]:
@@ -184,20 +184,21 @@ def index(services: Held, body: SmallBody) -> list[IndexEntry]:
     `{"ready": true}` leaves out what does not answer.
     """
     ready = flag(body, "ready")
-    return [IndexEntry(**each) for each in describe.repository(services.pool, ready=ready)]
+    found = describe.repository(services.pool, services.siblings.census(), ready=ready)
+    return [IndexEntry(**each) for each in found]
 
 
 def load(services: Held, name: ModelName, body: SmallBody) -> Response:
     """Load the champion, and serve the model again if it was unloaded."""
     _require_none(body, "A model is loaded as it was registered")
-    services.pool.load(name)
+    services.siblings.load(name)
     return Response()
 
 
 def unload(services: Held, name: ModelName, body: SmallBody) -> Response:
-    """Stop serving a model in this process, until it is loaded again or the process restarts."""
+    """Stop serving a model, until it is loaded again or the service restarts."""
     _require_none(body, "A model is unloaded alone", "unload_dependents")
-    services.pool.unload(name)
+    services.siblings.unload(name)
     return Response()
 
 
@@ -219,16 +220,16 @@ def _config(services: Services, served: Served) -> dict[str, Any]:
     return describe.configuration(served, settings.max_rows, settings.max_batch_rows)
 
 
-def _loaded(services: Services, name: str) -> list[Served]:
-    versions = services.pool.loaded(name)
-    found = [services.pool.in_memory(name, version) for version in versions]
-    return [each for each in found if each is not None]  # one may have left since
-
-
-def _statistics(versions: Iterable[Served]) -> Statistics:
-    return Statistics(model_stats=[ModelStatistics(**describe.statistics(v)) for v in versions])
+def _statistics(services: Services, *names: str) -> Statistics:
+    census = services.siblings.census()
+    found = [
+        describe.statistics(census, name, version)
+        for name in names
+        for version in census.versions(name)
+    ]
+    return Statistics(model_stats=[ModelStatistics(**each) for each in found])
 
 
 def _metadata(services: Services, served: Served) -> ModelMetadata:
     versions = services.pool.loaded(served.name)
-    return describe.metadata(served.name, versions, served.model.manifest)
+    return describe.metadata(served, versions)

@@ -30,7 +30,7 @@ def _find(services: Services, prediction: uuid.UUID) -> Logged:
     found = log.find(prediction)
     fresh = time.time() - ids.seconds_of(prediction) < _FRESH_SECONDS
     if found is None and fresh and services.recorder is not None:
-        services.recorder.flush()
+        services.siblings.flush()
         found = log.find(prediction)
     if found is None:
         raise NotFound(

@@ -6,7 +6,7 @@ from pellucid.tracking import traffic
 from pellucid.tracking.contract import CHALLENGER, CHAMPION, SHADOW, RegisteredModel
 from pellucid_api.deps import Held, ModelName
 from pellucid_api.engine.statistics import Histogram
-from pellucid_api.engine.trial import Comparison
+from pellucid_api.engine.trial import Comparison, Findings
 from pellucid_api.services import Services
 
 _NO_LABELS = (
@@ -41,16 +41,18 @@ def abort(services: Held, name: ModelName) -> resources.Traffic:
 def comparison(services: Held, name: ModelName) -> resources.Comparisons:
     """Compare the champion with its challenger and its shadow: latency, errors, agreement.
 
-    The figures are of this process, since the versions first met in it. The statistics of the
-    champion and of a challenger include requests that named their version.
+    The figures are since the versions first met. The statistics of the champion and of a
+    challenger include requests that named their version.
     """
     champion = services.pool.champion(name)
     trial = champion.trial
     found = [each for each in (trial.challenger, trial.shadow) if each] if trial else []
+    census = services.siblings.census()
     return resources.Comparisons(
         model=name,
         champion=champion.version,
-        comparisons=[_comparison(each) for each in found],
+        comparisons=[_comparison(each, census.findings(each)) for each in found],
+        missing=list(census.missing),
         labels=_NO_LABELS,
     )
 
@@ -75,24 +77,24 @@ def _contender(given: traffic.Contender | None) -> resources.Contender | None:
     return resources.Contender(version=given.version, share=given.share) if given else None
 
 
-def _comparison(found: Comparison) -> resources.Comparison:
-    champion, contender = found.counted()
-    canary = found.role == CHALLENGER
+def _comparison(given: Comparison, found: Findings) -> resources.Comparison:
+    champion, contender = found.champion, found.contender
+    canary = given.role == CHALLENGER
     ours = _side(
-        found.champion.version,
+        given.champion.version,
         champion.succeeded,
         champion.failed + champion.refused,
         champion.latency,
     )
     theirs = (
-        _side(found.contender.version, contender.succeeded, found.fallbacks, contender.latency)
+        _side(given.contender.version, contender.succeeded, found.fallbacks, contender.latency)
         if canary
-        else _side(found.contender.version, found.copied, found.failed, found.latency)
+        else _side(given.contender.version, found.copied, found.failed, found.latency)
     )
     agreement = found.agreement
     return resources.Comparison(
-        role=found.role,
-        share=found.share,
+        role=given.role,
+        share=given.share,
         since=found.since,
         champion=ours,
         contender=theirs,

@@ -1,6 +1,5 @@
 """A `ModelInferRequest` to a model's arrays, and the outputs to a `ModelInferResponse`."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +10,14 @@ from pellucid.errors import InvalidRows
 from pellucid_api.engine.answers import prediction_ids
 from pellucid_api.engine.datatypes import DTYPES
 from pellucid_api.engine.served import Served
-from pellucid_api.engine.values import Values
-from pellucid_api.oip.binary import from_array, to_array
+from pellucid_api.engine.values import Values, clipped
+from pellucid_api.oip.binary import from_array, size_of, to_array
 from pellucid_api.oip.classification import classified
+from pellucid_api.oip.elements import Tensor, refused
 from pellucid_api.oip.parameters import schedule_of, wanted_of
-from pellucid_api.oip.tensors import Tensor, feed_of, refused
+from pellucid_api.oip.tensors import feed_of
 from pellucid_api.plane.deadlines import timeout_of
-from pellucid_api.plane.exchange import Question, RawHeaders
+from pellucid_api.plane.exchange import Question, RequestHeaders
 from pellucid_api.rpc.calls import read
 from pellucid_api.rpc.messages import ModelInferRequest, ModelInferResponse
 
@@ -40,7 +40,7 @@ class RpcCodec:
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
 
-    def decode(self, served: Served, headers: RawHeaders, body: bytes) -> Question:
+    def decode(self, served: Served, headers: RequestHeaders, body: bytes) -> Question:
         """Read a `ModelInferRequest`. Raises as `Codec` says."""
         request = read(ModelInferRequest, body)
         model = served.model
@@ -114,14 +114,15 @@ def _contents(given: Any, shape: tuple[int, ...]) -> Values:
     if field is None:
         raise refused(
             given.name,
-            f"its datatype is {given.datatype}",
+            f"its datatype is {clipped(given.datatype)}",
             f"Typed contents hold {', '.join(_FIELDS)}; FP16 and BF16 go into raw_input_contents.",
         )
     filled = [each.name for each, _ in given.contents.ListFields()]
     if filled not in ([field], []):
         raise refused(given.name, f"{given.datatype} is in {field}, and it has {filled}")
     values = getattr(given.contents, field)
-    if any(size < 0 for size in shape) or len(values) != math.prod(shape):
+    count = size_of(shape, given.name)
+    if len(values) != count or not count:
         raise refused(given.name, f"its shape is {list(shape)} and it has {len(values)} values")
     if given.datatype == "BYTES":
         array = np.empty(len(values), dtype=object)

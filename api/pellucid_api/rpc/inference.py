@@ -1,20 +1,24 @@
 """The methods of `inference.GRPCInferenceService`."""
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Iterable
 from importlib.metadata import version as installed
 from typing import Any
 
-from pellucid.errors import InvalidInput, ModelNotReady, NotFound
+from pellucid.errors import InvalidInput, ModelNotReady, NotFound, PellucidError
 from pellucid_api.engine.served import Served
 from pellucid_api.engine.values import shown
 from pellucid_api.oip import describe
 from pellucid_api.plane.deadlines import TIMEOUT
+from pellucid_api.plane.exchange import request_headers
 from pellucid_api.rpc import messages
 from pellucid_api.rpc.calls import Context, Method, headers_of, read, told
 from pellucid_api.rpc.codec import RpcCodec
 from pellucid_api.services import Services
+
+logger = logging.getLogger(__name__)
 
 INFERENCE = "inference.GRPCInferenceService"
 RAW = frozenset({"ModelInfer"})  # its messages may be large: the data plane reads them in a thread
@@ -51,7 +55,8 @@ class InferenceMethods:
 
     async def server_ready(self, _request: Any, _context: Context) -> Any:
         """Whether inference would be answered."""
-        return messages.ServerReadyResponse(ready=not self._pool.obstacle())
+        census = await asyncio.to_thread(self._services.siblings.census)
+        return messages.ServerReadyResponse(ready=not census.obstacle())
 
     async def model_ready(self, request: Any, _context: Context) -> Any:
         """Whether a model would answer; one that does not exist would not, as Triton has it."""
@@ -71,8 +76,8 @@ class InferenceMethods:
         """What a model takes and gives."""
         served = await self._served(request.name, request.version)
         versions = self._pool.loaded(served.name)
-        found = describe.metadata(served.name, versions, served.model.manifest)
-        return messages.ModelMetadataResponse(**found.model_dump())
+        found = describe.metadata(served, versions)
+        return messages.ModelMetadataResponse(**found.model_dump(exclude={"parameters"}))
 
     async def model_config(self, request: Any, _context: Context) -> Any:
         """How a model is run."""
@@ -84,29 +89,36 @@ class InferenceMethods:
     async def model_statistics(self, request: Any, _context: Context) -> Any:
         """What the versions in memory have done; an empty name or version asks for all."""
         if request.version:
-            found = [await self._served(request.name, request.version)]
+            served = await self._served(request.name, request.version)
+            names, versions = [served.name], [served.version]
         elif request.name:
-            found = self._loaded(self._pool.champion(request.name).name)
+            names, versions = [self._pool.champion(request.name).name], []
         else:
-            found = [v for each in self._pool.champions() for v in self._loaded(each.name)]
-        statistics = [describe.statistics(each) for each in found]
+            names, versions = [each.name for each in self._pool.champions()], []
+        census = await asyncio.to_thread(self._services.siblings.census)
+        statistics = [
+            describe.statistics(census, name, version)
+            for name in names
+            for version in versions or census.versions(name)
+        ]
         return messages.ModelStatisticsResponse(model_stats=statistics)
 
     async def repository_index(self, request: Any, _context: Context) -> Any:
         """Every registered model, with its versions in memory."""
-        found = describe.repository(self._pool, ready=request.ready)
+        census = await asyncio.to_thread(self._services.siblings.census)
+        found = describe.repository(self._pool, census, ready=request.ready)
         return messages.RepositoryIndexResponse(models=found)
 
     async def repository_load(self, request: Any, _context: Context) -> Any:
         """Load the champion, and serve the model again if it was unloaded."""
         _require_none(request.parameters)
-        await asyncio.to_thread(self._pool.load, request.model_name)
+        await asyncio.to_thread(self._services.siblings.load, request.model_name)
         return messages.RepositoryModelLoadResponse()
 
     async def repository_unload(self, request: Any, _context: Context) -> Any:
-        """Stop serving a model in this process, until it is loaded again or the process ends."""
+        """Stop serving a model, until it is loaded again or the service ends."""
         _require_none(request.parameters, "unload_dependents")
-        await asyncio.to_thread(self._pool.unload, request.model_name)
+        await asyncio.to_thread(self._services.siblings.unload, request.model_name)
         return messages.RepositoryModelUnloadResponse()
 
     async def infer(self, body: bytes, context: Context) -> bytes:
@@ -135,21 +147,19 @@ class InferenceMethods:
             found = await self._answer(body, target, context)
             answer.infer_response.MergeFromString(found)
         except Exception as error:
+            if not isinstance(error, PellucidError):
+                logger.exception("a request of a stream failed")
             answer.error_message = told(error)
         return bytes(answer.SerializeToString())
 
     async def _answer(self, body: bytes, target: Any, context: Context) -> bytes:
         served = await self._served(target.model_name, target.model_version)
-        headers = headers_of(context.invocation_metadata())
+        headers = request_headers(headers_of(context.invocation_metadata()))
         remaining = context.time_remaining()
         if remaining is not None:
-            headers.insert(0, (TIMEOUT, b"%f" % max(1000 * remaining, 1)))
+            headers |= {TIMEOUT: b"%f" % max(1000 * remaining, 1)}
         answer: bytes = await self._services.plane.ask(self._codec, served, headers, body)
         return answer
-
-    def _loaded(self, name: str) -> list[Served]:
-        versions = [self._pool.in_memory(name, version) for version in self._pool.loaded(name)]
-        return [each for each in versions if each is not None]  # one may have left since
 
     async def _served(self, name: str, version: str) -> Served:
         """The champion, or a version that is asked for, loaded on demand.

@@ -36,7 +36,8 @@ async def listen(services: Services, note: Note | None = None) -> grpc.aio.Serve
         handlers=[calls.Service(methods | checks, KeyRing(settings.api_keys), free)],
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes),
-            ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed
+            # Alone, a second server would share the port unnoticed; of several, all do.
+            ("grpc.so_reuseport", int(not services.siblings.slot.alone)),
         ],
     )
     address = f"{_host(settings.host)}:{settings.grpc_port}"

@@ -1,4 +1,7 @@
-"""A job's progress, live: a bar on a terminal, lines elsewhere. Of a search, over its trials."""
+"""A job's progress, live: a bar on a terminal, lines elsewhere.
+
+Of a training over its epochs, of a search over its trials, of a scoring over its rows.
+"""
 
 from typing import Any
 
@@ -26,6 +29,7 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._epoch = 0
+        self._tenth = 0  # of a scoring's rows
         self._best: int | None = None  # trial of a search
 
     def __enter__(self) -> None: ...
@@ -36,6 +40,8 @@ class _Lines:
         """Show an event."""
         if event.kind == "progress" and "trials" in event.data:
             self.search(event.data)
+        elif event.kind == "progress" and "rows" in event.data:
+            self.scoring(event.data)
         elif event.kind == "progress":
             self.progress(event.data)
         elif event.kind == "trial":
@@ -62,6 +68,13 @@ class _Lines:
         if best is not None and best["trial"] != self._best:
             self._best = best["trial"]
             self.print(f"{data['ended']}/{data['trials']} trials  {_standing(data)}")
+
+    def scoring(self, data: dict[str, Any]) -> None:
+        """Show how many rows are scored."""
+        tenth = data["rows"] * _LINES_PER_JOB // data["total"]
+        if tenth != self._tenth:
+            self._tenth = tenth
+            self.print(f"{data['rows']:,}/{data['total']:,} rows  {_pace(data)}")
 
     def progress(self, data: dict[str, Any]) -> None:
         """Show an epoch."""
@@ -105,6 +118,11 @@ class _Bar(_Lines):
         where = f"{_fold(data)}{_losses(data)}"
         self._bar.update(self._task, completed=data["epoch"], total=data["epochs"], losses=where)
 
+    def scoring(self, data: dict[str, Any]) -> None:
+        """Move the bar over the rows."""
+        done, total = data["rows"], data["total"]
+        self._bar.update(self._task, completed=done, total=total, losses=_pace(data))
+
     def search(self, data: dict[str, Any]) -> None:
         """Move the bar over the trials."""
         self._bar.update(
@@ -126,6 +144,10 @@ def _standing(data: dict[str, Any]) -> str:
     if best is not None:
         ends.insert(0, f"best {data['metric']} {best['value']:.6g} (trial {best['trial']})")
     return "  ".join(ends)
+
+
+def _pace(data: dict[str, Any]) -> str:
+    return f"{data['rows_per_second']:,.0f} rows/s  {data['eta_seconds']:.0f} s left"
 
 
 def _short(value: Any) -> str:

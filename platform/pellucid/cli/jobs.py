@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pellucid.client import Client
     from pellucid.resources import Job
 
-app = typer.Typer(help="Look at training jobs, cancel and retry them.", no_args_is_help=True)
+app = typer.Typer(help="Look at jobs, cancel and retry them.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
@@ -98,10 +98,11 @@ def list_(
         show_json(page)
         return
     show_table(
-        ("job", "model", "status", "attempt", "version", "created", "reason"),
+        ("job", "kind", "model", "status", "attempt", "version", "created", "reason"),
         (
             (
                 job.id,
+                job.kind,
                 job.name,
                 job.status.value,
                 job.attempt,
@@ -170,7 +171,7 @@ def logs(
     job_id: JobId,
     following: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
 ) -> None:
-    """Print what the training process wrote."""
+    """Print what the job's process wrote."""
     with connect() as client:
         for line in client.jobs.logs(job_id, follow=following):
             show_text(line)
@@ -183,21 +184,43 @@ def follow_(job_id: JobId, as_json: Json = False) -> None:
         _follow(client, job_id, as_json)
 
 
-def _follow(client: "Client", job_id: str, as_json: bool) -> None:
+@app.command()
+def predictions(
+    job_id: JobId,
+    out: Annotated[Path, typer.Option(help="A .parquet or .csv to be written.")],
+) -> None:
+    """Download what a scoring has predicted."""
+    from pellucid.cli.scoring import download
+
+    with connect() as client:
+        download(client, job_id, out)
+
+
+def ended(client: "Client", job_id: str) -> "Job":
+    """The job once it has ended, its progress told on stderr."""
     from pellucid.cli.follow import follow
 
     try:
-        job = follow(client, job_id, console(stderr=True))
+        return follow(client, job_id, console(stderr=True))
     except KeyboardInterrupt:
         say(f"The job goes on. pellucid jobs follow {job_id}, or pellucid jobs cancel {job_id}")
         raise typer.Exit(130) from None
-    _show(job, as_json)
+
+
+def require_success(job: "Job") -> None:
+    """Raise `Conflict` if the job ended otherwise."""
     if job.status != "succeeded":
         raise Conflict(
             f"The job {job.status}: {job.reason}",
             where={"job": job.id},
             remedy=f"`pellucid jobs logs {job.id}` shows what it wrote.",
         )
+
+
+def _follow(client: "Client", job_id: str, as_json: bool) -> None:
+    job = ended(client, job_id)
+    _show(job, as_json)
+    require_success(job)
 
 
 def _show(job: "Job", as_json: bool) -> None:

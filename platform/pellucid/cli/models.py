@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pellucid.cli.scoring import score_file
+from pellucid.cli.scoring import score_as_job, score_file
 from pellucid.cli.terminal import (
     Json,
     connect,
@@ -146,7 +146,8 @@ def import_(
 
 def predict(
     name: Annotated[
-        str, typer.Argument(help="The model's name; of a --file also NAME@ALIAS, NAME/3.")
+        str,
+        typer.Argument(help="The model's name; of a file or data set also NAME@ALIAS, NAME/3."),
     ],
     rows: Annotated[
         Path | None,
@@ -170,12 +171,28 @@ def predict(
         typer.Option("--id", help="A column to keep. Repeatable; default: all but the inputs."),
     ] = None,
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows of one request.")] = 10_000,
+    job: Annotated[
+        bool, typer.Option("--job", help="Register the --file and score it as a job of a worker.")
+    ] = False,
+    dataset: Annotated[
+        str | None, typer.Option(help="Score a data set, NAME or NAME@VERSION, as a job.")
+    ] = None,
+    register_as: Annotated[
+        str | None, typer.Option(help="The data set that a job's predictions are a version of.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict rows of raw columns, images or texts, or a whole file.
+    """Predict rows of raw columns, images or texts, a whole file, or a data set.
 
-    The same command again, after an interruption, goes on where it was.
+    With --file alone, the same command again goes on where it was interrupted. A job goes on by
+    itself; without --out the command does not wait for it.
     """
+    if dataset is not None or job:
+        source = dataset or file
+        if source is None or (dataset and file):
+            raise typer.BadParameter("name a --file or a --dataset")
+        score_as_job(name, source, out, tuple(ids) if ids else None, version, register_as)
+        return
     if file is not None:
         if out is None:
             raise typer.BadParameter("--file needs --out")

@@ -1,4 +1,4 @@
-"""`pellucid predict --file`: a whole file."""
+"""`pellucid predict` of many rows: a file, request by request, or a job over a data set."""
 
 import time
 from pathlib import Path
@@ -34,6 +34,71 @@ def score_file(
             task = bar.add_task("", total=rows_in(job.source))
             rows = score(client, job, lambda done: bar.advance(task, done))
     say(f"{rows:,} rows in {time.monotonic() - began:.1f} s: {out}")
+
+
+def score_as_job(
+    model: str,
+    source: Path | str,
+    out: Path | None,
+    ids: tuple[str, ...] | None,
+    version: int | None,
+    register_as: str | None,
+) -> None:
+    """Score a data set, or a file that becomes one, as a job; without `out` nobody waits for it.
+
+    Args:
+        model: NAME, NAME@ALIAS or NAME/VERSION.
+        source: a file, or a reference to a data set version.
+        out: gets the predictions, Parquet or CSV by its suffix.
+        ids: columns that are kept.
+        version: of the model.
+        register_as: the data set that the predictions become a version of.
+
+    Raises:
+        Conflict: the job does not succeed.
+    """
+    from pellucid.cli.jobs import ended, require_success
+
+    with connect() as client:
+        name, number = _resolve(client, model, version)
+        if isinstance(source, Path):
+            source = _registered(client, source, name, number)
+        job = client.jobs.score(name, source, version=number, keep=ids, register_as=register_as)
+        say(f"{name} version {number}: job {job.id} scores {job.plan['dataset']}.")
+        if out is None:
+            say(f"Watch it: pellucid jobs follow {job.id}")
+            say(f"Then: pellucid jobs predictions {job.id} --out FILE")
+            return
+        require_success(ended(client, job.id))
+        download(client, job.id, out)
+
+
+def download(client: "Client", job_id: str, out: Path) -> None:
+    """Write a scoring's predictions, as Parquet or CSV by the suffix.
+
+    Raises:
+        InvalidInput: it is neither.
+        Conflict: the job is no scoring that has succeeded.
+    """
+    from pellucid.parts import join, suffix_of
+
+    if suffix_of(out) == ".parquet":
+        client.jobs.download_predictions(job_id, out)
+    else:
+        partial = out.with_name(f"{out.name}.parquet")
+        client.jobs.download_predictions(job_id, partial)
+        join([partial], out)
+        partial.unlink()
+    say(str(out))
+
+
+def _registered(client: "Client", file: Path, model: str, version: int) -> str:
+    """The file as a data set version; codes stay the strings that the model takes."""
+    inputs = client.models.version(model, version).inputs
+    strings = [str(each["name"]) for each in inputs if each["kind"] in ("categorical", "text")]
+    types = dict.fromkeys(strings, "string")
+    dataset = client.datasets.add(file, name=file.name.split(".")[0], types=types)
+    return f"{dataset.name}@{dataset.version}"
 
 
 def _resolve(client: "Client", text: str, version: int | None) -> tuple[str, int]:

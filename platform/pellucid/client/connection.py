@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, time
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -82,6 +83,17 @@ class Connection:
                 yield from response.iter_bytes()
         except httpx.TransportError as error:
             raise self._unavailable(error) from error
+
+    def download(self, path: str, to: Path) -> None:
+        """Write the answer of a GET request to a file, which is there whole or not at all."""
+        partial = to.with_name(f"{to.name}.partial")
+        try:
+            with partial.open("wb") as file:
+                for chunk in self.chunks(path):
+                    file.write(chunk)
+            partial.replace(to)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _unavailable(self, error: Exception) -> errors.Unavailable:
         return errors.Unavailable(

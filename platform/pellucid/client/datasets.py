@@ -74,9 +74,7 @@ class Datasets:
 
     def download(self, reference: str, to: Path) -> None:
         """Write a version's content, a Parquet file, streamed to disk."""
-        with to.open("wb") as file:
-            for chunk in self._connection.chunks(_dataset(reference) + "/content"):
-                file.write(chunk)
+        self._connection.download(_dataset(reference) + "/content", to)
 
     def lineage(self, reference: str) -> Lineage:
         """Ancestors, descendants, jobs and models of a version."""

@@ -1,8 +1,9 @@
-"""Training jobs over REST."""
+"""Jobs over REST: trainings and scorings."""
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pellucid.client.connection import Connection, given, segment
@@ -14,7 +15,7 @@ _RECONNECT_SECONDS = (0.2, 0.5, 1, 2, 5)
 
 
 class Jobs:
-    """Training jobs."""
+    """Trainings, searches and scorings."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -23,6 +24,38 @@ class Jobs:
         """Enqueue a plan. The same key and plan again is the same job."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return self._connection.fetch(Job, "POST", "/v1/jobs", json=dict(plan), headers=headers)
+
+    def score(
+        self,
+        model: str,
+        dataset: str,
+        *,
+        version: int | None = None,
+        alias: str | None = None,
+        keep: Sequence[str] | None = None,
+        register_as: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Enqueue a scoring of every row of a data set version.
+
+        Args:
+            model: its name.
+            dataset: `name` (the newest), `name@version`, or a SHA-256.
+            version: of the model.
+            alias: in place of the version, looked up once, now; without both, `champion`.
+            keep: columns beside the predictions; None: all that are no input of the model.
+            register_as: the data set that the predictions become a version of.
+            idempotency_key: the same key and request again is the same job.
+        """
+        body = {"dataset": dataset, "version": version, "alias": alias, "keep": keep}
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        path = f"/v1/models/{segment(model)}/scorings"
+        wanted = given(**body, register_as=register_as)
+        return self._connection.fetch(Job, "POST", path, json=wanted, headers=headers)
+
+    def download_predictions(self, job_id: str, to: Path) -> None:
+        """Write a scoring's predictions, a Parquet file, streamed to disk."""
+        self._connection.download(_job(job_id) + "/predictions", to)
 
     def get(self, job_id: str) -> Job:
         """A job as it is now."""
@@ -79,7 +112,7 @@ class Jobs:
         return self.get(job_id)
 
     def logs(self, job_id: str, *, follow: bool = False) -> Iterator[str]:
-        """The lines that the training process wrote; following ends with the job."""
+        """The lines that the job's process wrote; following ends with the job."""
         params = {"follow": "true"} if follow else {}
         with self._connection.stream(_job(job_id) + "/logs", params=params) as lines:
             yield from lines

@@ -9,18 +9,18 @@ import json
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pellucid.errors import Conflict, InvalidData, InvalidRows, TooLarge, Unavailable
+from pellucid.errors import Conflict, InvalidData, TooLarge, Unavailable
+from pellucid.parts import beside, divide, join, suffix_of, write_part
 
 if TYPE_CHECKING:
     from pellucid.client import Client
@@ -70,21 +70,17 @@ def score(client: "Client", job: Scoring, progress: Callable[[int], None]) -> in
         InvalidRows: the rows do not fit the model; batches that did fit are kept.
         Unavailable: the service does not answer; start again later.
     """
-    text = _suffix(job.source) == ".csv"
-    _suffix(job.out)
+    text = suffix_of(job.source) == ".csv"
+    suffix_of(job.out)
     inputs = [str(each["name"]) for each in client.models.version(job.model, job.version).inputs]
     parts = _open_parts(job)
     rows = 0
 
     def answer(batch: Any, path: Path) -> int:
         table = pa.Table.from_batches([batch])
-        sent, kept = _divide(table, inputs, job.ids)
-        found = _ask(client, job, sent, text)
-        for name in reversed(kept):
-            found = found.add_column(0, name, table[name])
-        partial = path.with_suffix(".partial")
-        pq.write_table(found, partial)
-        partial.rename(path)
+        sent, kept = divide(table.column_names, inputs, job.ids)
+        found = _ask(client, job, table.select(sent), text)
+        write_part(beside(table.select(kept), found), path)
         return int(batch.num_rows)
 
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as executor:
@@ -105,28 +101,19 @@ def score(client: "Client", job: Scoring, progress: Callable[[int], None]) -> in
             raise _unreadable(job.source, error) from error
         finally:
             executor.shutdown(cancel_futures=True)
-    _join(sorted(parts.glob("*.parquet")), job.out)
+    join(sorted(parts.glob("*.parquet")), job.out)
     shutil.rmtree(parts)
     return rows
 
 
 def rows_in(source: Path) -> int | None:
     """How many rows a file has, where it tells without being read."""
-    if _suffix(source) == ".csv":
+    if suffix_of(source) == ".csv":
         return None
     try:
         return int(pq.read_metadata(source).num_rows)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(source, error) from error
-
-
-def _suffix(path: Path) -> str:
-    if path.suffix not in (".csv", ".parquet"):
-        raise InvalidData(
-            "The file is neither .csv nor .parquet.", where={"file": str(path)},
-            remedy="Convert it, or rename it.",
-        )  # fmt: skip
-    return path.suffix
 
 
 def _open_parts(job: Scoring) -> Path:
@@ -177,28 +164,6 @@ def _strings(source: Path) -> Any:
     return pa.csv.ConvertOptions(column_types=dict.fromkeys(head.column_names, pa.string()))
 
 
-def _divide(
-    table: Any, inputs: Sequence[str], ids: Sequence[str] | None
-) -> tuple[Any, Sequence[str]]:
-    """The columns that are sent, and the names of those that are kept."""
-    names = table.column_names
-    unknown = [name for name in ids or () if name not in names]
-    if unknown:
-        raise InvalidRows(
-            f"The file has no column {unknown[0]!r}.", remedy=f"It has: {', '.join(names)}."
-        )
-    known = [name for name in names if name in inputs]
-    if not known and len(inputs) == 1:  # the features of a matrix
-        known = [name for name in names if name not in (ids or ())]
-    if not known:
-        raise InvalidRows(
-            f"The file has no column that the model takes: {', '.join(inputs)}.",
-            remedy=f"It has: {', '.join(names)}.",
-        )
-    kept = [name for name in names if name not in known] if ids is None else ids
-    return table.select(known), kept
-
-
 def _ask(client: "Client", job: Scoring, table: Any, text: bool) -> Any:
     """The answers, asked for again where the service is busy, and in halves where too large."""
     rows = table.num_rows
@@ -220,40 +185,6 @@ def _halves(client: "Client", job: Scoring, table: Any, text: bool) -> Any:
     middle = table.num_rows // 2
     halves = (table.slice(0, middle), table.slice(middle))
     return pa.concat_tables([_ask(client, job, half, text) for half in halves])
-
-
-def _join(parts: Sequence[Path], out: Path) -> None:
-    """The parts as one file, which is there whole or not at all."""
-    if not parts:
-        raise InvalidRows("There are no rows.", where={"file": str(out)})
-    partial = out.with_name(f"{out.name}.partial")
-    schema = pq.read_schema(parts[0])
-    if out.suffix == ".csv":
-        schema = flat(schema.empty_table()).schema
-    kind = pa.csv.CSVWriter if out.suffix == ".csv" else pq.ParquetWriter
-    with kind(partial, schema) as writer:
-        for part in parts:
-            table = pq.read_table(part)
-            writer.write_table(flat(table) if out.suffix == ".csv" else table)
-    partial.replace(out)
-
-
-def flat(table: Any) -> Any:
-    """A table whose columns of fixed-size lists are a column for each value: y_1, y_2, ..."""
-    columns: dict[str, Any] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        values, size = column, 1
-        while pa.types.is_fixed_size_list(values.type):
-            size *= values.type.list_size
-            values = pa.compute.list_flatten(values)
-        if values is column:
-            columns[name] = column
-            continue
-        rows = pa.array(range(table.num_rows), pa.int64())
-        for i in range(size):
-            places = pa.compute.add(pa.compute.multiply(rows, size), i)
-            columns[f"{name}_{i + 1}"] = values.take(places)
-    return pa.table(columns)
 
 
 def _unreadable(source: Path, error: Exception) -> InvalidData:

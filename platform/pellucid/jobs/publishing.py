@@ -54,7 +54,7 @@ class Publisher:
         while True:
             lease.confirm()
             try:
-                return _interruptible(
+                return interruptible(
                     lambda: publish(job, workspace, tracker, registry, compare), lease
                 )
             except Unavailable as error:
@@ -81,10 +81,11 @@ class Publisher:
         return cast("dict[str, Any]", json.loads(answer.read_bytes()))
 
 
-def _interruptible(work: Callable[[], Result], lease: Lease) -> Result:
+def interruptible(work: Callable[[], Result], lease: Lease) -> Result:
     """Do it in a thread, so that a request that hangs delays no interruption.
 
-    An interrupted thread is left to itself: at its next step it finds the lease gone.
+    Raises `Interrupted`, or what the work raises. An interrupted thread is left to itself: at its
+    next step it finds the lease gone.
     """
     outcome: Future[Result] = Future()
 

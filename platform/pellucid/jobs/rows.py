@@ -59,7 +59,8 @@ def start(
     row.worker = worker
     row.lease_expires_at = moment + timedelta(seconds=lease_seconds)
     row.not_before = None
-    row.run_open = True  # from now on, even if the worker dies before it can tell us
+    # From now on, even if the worker dies before it can tell us; a scoring has no run.
+    row.run_open = row.kind != "scoring"
     row.started_at = row.started_at or moment
     reason = f"Attempt {row.attempt} of {row.max_attempts} runs on {worker}."
     move(session, row, JobStatus.RUNNING, reason, moment)
@@ -118,8 +119,8 @@ def claimable(moment: datetime) -> Select[JobRow]:
 
     A search is among them once its winner is known.
     """
-    trains = or_(JobRow.kind == "training", JobRow.winner.is_not(None))
-    oldest = _ready(moment).where(trains).order_by(JobRow.id).limit(1)
+    works = or_(JobRow.kind != "search", JobRow.winner.is_not(None))
+    oldest = _ready(moment).where(works).order_by(JobRow.id).limit(1)
     return oldest.with_for_update(skip_locked=True)
 
 

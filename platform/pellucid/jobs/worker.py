@@ -5,21 +5,22 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pellucid.datasets.store import DatasetStore
 from pellucid.db.session import Database
 from pellucid.db.upgrade import require_newest
 from pellucid.errors import DatabaseUnavailable
-from pellucid.jobs.attempt import Attempt, Tools
+from pellucid.jobs.attempt import Command, Tools
 from pellucid.jobs.closing import RunCloser
 from pellucid.jobs.launchers.contract import Launcher
 from pellucid.jobs.launchers.local import LocalLauncher
 from pellucid.jobs.launchers.training import TrainingCommand
 from pellucid.jobs.publishing import Publisher
 from pellucid.jobs.queue import Claim, JobQueue
+from pellucid.jobs.scoring import ScoringAttempt, scoring_command
+from pellucid.jobs.training import TrainingAttempt
 from pellucid.jobs.workspace import Workspace
 from pellucid.logs import configure_logging
 from pellucid.settings import Settings
@@ -39,8 +40,9 @@ class Worker:
         datasets: where their data is.
         tracker: gets their runs.
         registry: gets their models.
-        launcher: starts the training processes.
-        training: their command line, from a job's directory; by default as the settings say.
+        launcher: starts the processes of jobs.
+        training: the command line of a training; by default as the settings say.
+        scoring: that of a scoring.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class Worker:
         registry: Registry,
         *,
         launcher: Launcher | None = None,
-        training: Callable[[Path], list[str]] | None = None,
+        training: Command | None = None,
+        scoring: Command = scoring_command,
     ) -> None:
         launcher = launcher or LocalLauncher()
         grace = settings.cancel_grace_seconds
@@ -69,6 +72,8 @@ class Worker:
             launcher=launcher,
             publisher=Publisher(tracker, registry, launcher, grace),
             training=training or TrainingCommand(settings.gpus_per_job),
+            scoring=scoring,
+            device=settings.device,
             lease_seconds=settings.lease_seconds,
             grace_seconds=grace,
         )
@@ -121,8 +126,9 @@ class Worker:
     def _attempt(self, claim: Claim) -> None:
         _log.info("Job %s is running: %s", claim.job_id, claim.job.reason)
         workspace = Workspace(self._settings.home / "jobs" / claim.job_id)
+        kind = ScoringAttempt if claim.job.kind == "scoring" else TrainingAttempt
         try:
-            job = Attempt(claim, workspace, self._tools, self._stopping).run()
+            job = kind(claim, workspace, self._tools, self._stopping).run()
         except Exception:  # the next claim of this job goes on after its lease has run out
             _log.exception("Job %s: its attempt could not be settled.", claim.job_id)
             return

@@ -11,6 +11,9 @@
     outputs/          bundle/, figures/, tables/, result.json: written last, its presence is success
     error.json        a `TrainingFailed` or an invalid input: another attempt would not help
 
+A scoring has the same directory: `ScoringRequest` in request.json, the parts that are done in
+checkpoint/, the bundle that it scores with in initial/, and outputs/predictions.parquet.
+
 The training process knows neither the database nor MLflow: it reads and writes only here. All
 attempts of a job share the directory, so the spools hold every attempt in order; a step that a
 resumed attempt repeats is dropped by the shipper, by (key, step).
@@ -27,6 +30,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from pellucid.errors import PellucidError
+from pellucid.plan.scoring import ScoringPlan
 from pellucid.schema import Schema
 
 
@@ -44,6 +48,16 @@ class Request(BaseModel):
     weights_path: str | None = None  # of the version to start from
     trial: bool = False  # of a search: train and validate only
     study: dict[str, Any] | None = None  # of a search whose winner this is; see `search.records`
+
+
+class ScoringRequest(BaseModel):
+    """What the worker asks of a scoring process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plan: ScoringPlan
+    data_path: str  # the Parquet file
+    device: str  # as `Settings.device`
 
 
 class Metric(NamedTuple):
@@ -72,18 +86,23 @@ class Workspace:
         self.bundle = self.outputs / "bundle"
         self.figures = self.outputs / "figures"
         self.tables = self.outputs / "tables"
+        self.predictions = self.outputs / "predictions.parquet"
         self.result_path = self.outputs / "result.json"
         self.error_path = root / "error.json"
 
-    def write_request(self, request: Request) -> None:
+    def write_request(self, request: Request | ScoringRequest) -> None:
         """Say what the next attempt is to do; what an earlier attempt failed on is forgotten."""
         self.root.mkdir(parents=True, exist_ok=True)
         self.error_path.unlink(missing_ok=True)
         write_atomically(self.request_path, request.model_dump_json(indent=2).encode())
 
     def read_request(self) -> Request:
-        """What this attempt is to do."""
+        """What this attempt of a training is to do."""
         return Request.model_validate_json(self.request_path.read_bytes())
+
+    def read_scoring(self) -> ScoringRequest:
+        """What this attempt of a scoring is to do."""
+        return ScoringRequest.model_validate_json(self.request_path.read_bytes())
 
     def inherit(self, other: "Workspace") -> None:
         """Go on from what another job of the same plan left: its checkpoint and its curves."""

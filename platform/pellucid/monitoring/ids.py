@@ -12,6 +12,7 @@ from pellucid.errors import InvalidInput
 
 TYPE = pa.binary(16)
 HOUR_MS = 3_600_000
+_END_MS = 253_402_300_800_000  # the year 10000, which no directory's name can tell
 Words = NDArray[np.uint64]  # (ids, 2)
 _LOW = np.uint64((1 << 62) - 1)
 
@@ -84,7 +85,7 @@ def parse(text: str) -> uuid.UUID:
         found = uuid.UUID(text)
     except ValueError:
         found = None
-    if found is None or found.version != 7:
+    if found is None or found.version != 7 or found.int >> 80 >= _END_MS:
         raise InvalidInput(
             f"{text[:60]!r} is no prediction's id.",
             where={"id": text[:60]},

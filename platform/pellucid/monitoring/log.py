@@ -127,9 +127,14 @@ class _Window:
                 continue
             found.append((layout.segment_of(path, root), source))
         paths = list(self._within(root, f"{model}/hour=*/*.parquet"))
-        self._segments = [
-            (path, schema) for path in paths if _has(schema := pq.read_schema(path), version)
-        ]
+        self._segments: list[tuple[Path, pa.Schema]] = []
+        for path in paths:
+            try:
+                schema = pq.read_schema(path)
+            except FileNotFoundError:  # removed since it was listed
+                continue
+            if _has(schema, version):
+                self._segments.append((path, schema))
         for segment, source in found:
             schema = None if segment in paths else spools.schema_of(source)
             if schema is not None and _has(schema, version):

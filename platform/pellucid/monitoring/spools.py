@@ -62,23 +62,38 @@ def _write(file: int, part: pa.Buffer) -> None:
 
 
 def batches(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
-    """The whole batches of a spool; one that is being written, or was torn, is left out."""
+    """The whole batches of a spool; one that is being written, or was torn, is left out.
+
+    Raises:
+        OSError: the disk does not give what it holds: what follows is not known.
+    """
     try:
         stream = pa.ipc.open_stream(source)
         while True:
             yield stream.read_next_batch()
-    except (StopIteration, EOFError, OSError, pa.ArrowException):
+    except (StopIteration, EOFError, pa.ArrowException):
         return
+    except OSError as error:
+        _raise_if_unreadable(error)
 
 
 def schema_of(source: pa.NativeFile) -> pa.Schema | None:
     """The columns of a spool, if it has that much; the source is read from its start again."""
     try:
         return pa.ipc.open_stream(source).schema
-    except (EOFError, OSError, pa.ArrowException):
+    except (EOFError, pa.ArrowException):
+        return None
+    except OSError as error:
+        _raise_if_unreadable(error)
         return None
     finally:
         source.seek(0)
+
+
+def _raise_if_unreadable(error: OSError) -> None:
+    """Arrow's error for a stream that ends too soon has no number; those of a disk have one."""
+    if error.errno:
+        raise error
 
 
 class Folder:

@@ -7,10 +7,14 @@ than it is kept, so that writing never waits for a disk to be synchronised.
 """
 
 import logging
+import os
 import shutil
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +27,7 @@ from pellucid.monitoring.spools import Folder, Spool
 _SEGMENT_BYTES = 2**28  # of a spool
 _AGAIN_SECONDS = 10.0  # between tries to seal what could not be sealed
 _SWEEP_SECONDS = 3600.0
+_NICE = 10  # of 19; lower, and it could hold the interpreter's lock for long on a busy machine
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +68,7 @@ class LogWriter:
         self._retention = retention
         self._folder: Folder | None = None
         self._open: dict[Key, _Open] = {}
-        self._sealer = ThreadPoolExecutor(1, thread_name_prefix="prediction-log-sealer")
+        self._sealer = ThreadPoolExecutor(1, "prediction-log-sealer", initializer=_yield)
         self._tidy_at = 0.0
         self._unsealed: list[Path] = []  # for the sealer, and so are the next two
         self._failing = False
@@ -151,16 +156,17 @@ class LogWriter:
 
     def _recover(self) -> None:
         for folder in Folder.abandoned(self._root):
-            left = folder.spools()
-            for spool in left:
+            sealed = 0
+            for spool in folder.spools():
                 try:
                     segments.seal(spool, layout.segment_of(spool, self._root))
+                    sealed += 1
                 except (OSError, pa.ArrowException) as error:
                     logger.error(
                         "%s cannot be recovered; the next start will try: %s", spool, error
                     )
             folder.close()
-            logger.info("recovered %d spools of a process that ended", len(left))
+            logger.info("recovered %d spools of a process that ended", sealed)
 
     def _tidy(self) -> None:
         self._seal_again()
@@ -168,6 +174,13 @@ class LogWriter:
             self._swept_at = time.monotonic()
             kept = int(time.time() // 3600) - 24 * self._retention.days
             sweep(self._root, kept)
+
+
+def _yield() -> None:
+    """Let other threads go first: sealing can wait, and rows are found unsealed as well."""
+    with suppress(OSError):
+        if sys.platform == "linux":  # where threads have priorities of their own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def by_hour(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:

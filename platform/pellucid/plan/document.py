@@ -90,16 +90,25 @@ class Plan(Part):
         Raises:
             InvalidPlan: the text is neither, or the plan is wrong.
         """
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InvalidPlan(f"The plan is neither YAML nor JSON: {error}.") from error
-        return cls.parse(value)
+        return cls.parse(read_yaml(text))
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
         """The plan's JSON Schema (draft 2020-12), with every default."""
         return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | cls.model_json_schema()
+
+
+def read_yaml(text: str) -> Any:
+    """The value of a YAML document, of which JSON is a kind.
+
+    Raises:
+        InvalidPlan: it is none.
+    """
+    try:
+        return yaml.safe_load(text)
+    # PyYAML passes on what its constructors raise: a 13th month, `!!bool x`, [[[[...]]]].
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise InvalidPlan(f"The plan is neither YAML nor JSON: {error}.") from error
 
 
 def _invalid(error: ValidationError, given: dict[str, Any]) -> InvalidPlan:

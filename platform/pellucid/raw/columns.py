@@ -121,10 +121,10 @@ def _pixels(value: Any, shape: tuple[int, ...]) -> Array:
         return images.decode(bytes(value), shape)
     if not isinstance(value, list | tuple | np.ndarray):
         raise InvalidData(f"{_shown(value)} is not an image.")
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise InvalidData("The rows of pixels differ in length.") from None
+    try:  # not as text, each of which would take as much memory as the longest
+        array = np.asarray(value, None if isinstance(value, np.ndarray) else np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidData("The rows of pixels differ in length, or are no numbers.") from None
     if array.dtype.kind == "f" and (array != array.round()).any():  # a share of 1 would be black
         raise InvalidData(
             "Pixels are whole numbers from 0 to 255.", remedy="Multiply shares of 1 by 255."

@@ -308,12 +308,13 @@ def test_no_bytes_make_the_codec_raise_anything_else(service, data):
         end = data.draw(st.integers(start, min(start + 8, len(body))))
         body[start:end] = data.draw(st.binary(max_size=12))
     with suppress(PellucidError):
-        assert RpcCodec(10).decode(served, (), bytes(body)).feed.rows <= 10
+        assert RpcCodec(10).decode(served, {}, bytes(body)).feed.rows <= 10
 
 
 @given(
     datatype=st.sampled_from([*EXAMPLES, "FLOAT", ""]),
-    shape=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3), max_size=3),
+    shape=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3), max_size=3)
+    | st.lists(st.just(1), min_size=30, max_size=80),
     raw=st.binary(max_size=40),
     field=st.sampled_from([*FIELDS.values(), None]),
 )
@@ -329,4 +330,23 @@ def test_no_tensor_makes_the_codec_raise_anything_else(service, datatype, shape,
         values = [bool(value) for value in values] if field == "bool" else values
         getattr(tensor.contents, f"{field}_contents").extend(values)
     with suppress(PellucidError):
-        assert RpcCodec(10).decode(served, (), message.SerializeToString()).feed.rows <= 10
+        assert RpcCodec(10).decode(served, {}, message.SerializeToString()).feed.rows <= 10
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ([1] * 80, "its shape has 80 axes"),
+        ([2**62] * 300_000, "its shape has 300000 axes"),
+        ([0, 2**62, 2**62], "it has 0 values"),
+        ([1, 0], "it has 0 values"),
+        ([-1, 2], "its shape is [-1, 2]"),
+    ],
+)
+def test_shapes_of_typed_contents_that_lie_are_refused(service, shape, said):
+    message = service_pb2.ModelInferRequest(model_name="echo-fp32")
+    message.inputs.add(name="x", datatype="FP32", shape=shape)
+    served = service.services.pool.champion("echo-fp32")
+    with pytest.raises(PellucidError) as caught:
+        RpcCodec(10).decode(served, {}, message.SerializeToString())
+    assert said in str(caught.value)

@@ -21,6 +21,8 @@ from pellucid.db.upgrade import upgrade
 from pellucid.errors import InvalidSettings
 from pellucid.settings import Settings
 from pellucid_api.problems import STATUS
+from pellucid_api.processes.siblings import Siblings
+from pellucid_api.processes.slot import ALONE
 from pellucid_api.rpc.calls import code_of, told
 from pellucid_api.rpc.messages import HealthCheckResponse
 from pellucid_api.rpc.server import listen
@@ -345,6 +347,7 @@ def test_a_port_that_is_taken_is_named(service):
     class Taken:
         settings = Settings(grpc_port=service.port)
         pool = plane = None
+        siblings = Siblings(ALONE, None, None)
 
     with pytest.raises(InvalidSettings, match="PELLUCID_GRPC_PORT"):
         asyncio.run(listen(Taken()))
@@ -368,21 +371,29 @@ def test_a_call_under_way_is_finished_on_sigterm(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", SLOW_SERVER], env=os.environ | settings.environment()
     ) as server:
-        with triton.InferenceServerClient(f"127.0.0.1:{settings.grpc_port}") as client:
-            while server.poll() is None:
-                try:
-                    if client.is_model_ready("credit"):
-                        break
-                except InferenceServerException:
-                    time.sleep(0.05)
-            answers = Answers()
-            client.async_infer("credit", inputs([ROW]), answers.take)
-            while not (tmp_path / "running").exists():
-                time.sleep(0.01)
-            server.send_signal(signal.SIGTERM)
-            result, error = answers.get(timeout=20)
-            assert (result is not None, error) == (True, None)
-        assert server.wait(timeout=20) in (0, -signal.SIGTERM)
+        try:
+            finish_on_sigterm(server, settings.grpc_port, tmp_path / "running")
+        finally:
+            server.kill()
+
+
+def finish_on_sigterm(server, port, running):
+    with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        while server.poll() is None:
+            try:
+                if client.is_model_ready("credit"):
+                    break
+            except InferenceServerException:
+                time.sleep(0.05)
+        answers = Answers()
+        client.async_infer("credit", inputs([ROW]), answers.take)
+        while not running.exists():
+            assert answers.empty(), answers.get()
+            time.sleep(0.01)
+        server.send_signal(signal.SIGTERM)
+        result, error = answers.get(timeout=20)
+        assert (result is not None, error) == (True, None)
+    assert server.wait(timeout=20) in (0, -signal.SIGTERM)
 
 
 SLOW_SERVER = """
@@ -392,9 +403,8 @@ sys.path.insert(0, "tests")
 from pellucid.settings import Settings
 from pellucid.tracking.contract import CHAMPION
 from pellucid.tracking.memory import MemoryTracker
-from pellucid_api import server
-from pellucid_api.app import create_app
 from pellucid_api.engine.model import Model
+from pellucid_api.server import serve
 from support.serving import build_services, make_bundle
 
 settings = Settings.load()
@@ -417,8 +427,5 @@ def warming(self):
     make_ready(self)
     warm.append(True)
 Served.warm = warming
-server.create_app = lambda settings, **options: create_app(
-    settings, lambda s: build_services(s, registry), **options
-)
-server.serve(settings)
+serve(settings, build=lambda settings, slot: build_services(settings, registry))
 """

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -270,6 +271,44 @@ def test_what_cannot_be_sealed_is_sealed_later(
     assert len(everything(tmp_path)) == 10
 
 
+def test_a_disk_that_cannot_be_read_costs_no_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a failing disk does not give is not taken for the end of a spool."""
+    writer = a_writer(tmp_path)
+    write(writer, batch(now(), 3))
+    (spool,) = tmp_path.rglob("*.arrow")
+    segment = layout.segment_of(spool, tmp_path)
+
+    def failing(source: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pa.ipc, "open_stream", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            segments.seal(spool, segment)
+    assert spool.exists()
+    assert not segment.exists()
+    writer.close()
+    assert len(everything(tmp_path)) == 3
+
+
+def test_a_segment_that_is_removed_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = a_writer(tmp_path)
+    write(writer, batch(now(), 3))
+    writer.close()
+    read = pq.read_schema
+
+    def late(path: Path) -> pa.Schema:
+        path.unlink()
+        return read(path)
+
+    monkeypatch.setattr(pq, "read_schema", late)
+    assert len(everything(tmp_path)) == 0
+
+
 def test_old_hours_are_removed(tmp_path: Path) -> None:
     writer = a_writer(tmp_path)
     today = datetime(2026, 11, 21, 18, 30, tzinfo=UTC).timestamp()
@@ -334,7 +373,16 @@ def test_any_name_of_a_model_is_one_directory(tmp_path: Path, model: str) -> Non
     assert everything(tmp_path, model)["model"].to_pylist() == [model]
 
 
-@pytest.mark.parametrize("text", ["", "1", "0190f8f2-7bbd-4cbb-8f7e-000000000000", "x" * 900])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "0190f8f2-7bbd-4cbb-8f7e-000000000000",
+        "ffffffff-ffff-7fff-8f7e-000000000000",  # of the year 10889
+        "x" * 900,
+    ],
+)
 def test_only_uuids_of_version_7_are_ids(text: str) -> None:
     with pytest.raises(InvalidInput, match="no prediction's id"):
         ids.parse(text)

@@ -68,6 +68,8 @@ def test_missing_values() -> None:
         ("image", [[0.5]], "0 to 255"),
         ("image", [[math.nan]], "0 to 255"),
         ("image", [[1, None]], "0 to 255"),
+        ("image", [["x" * 10**6] + ["1"] * 10**6], "no numbers"),  # 4 TB as text of NumPy's
+        ("image", [[10**400]], "no numbers"),
         ("image", {"bytes": b""}, "not an image"),
         ("sequence", [True], "not a list of numbers"),
         ("sequence", "1,2", "not a list of numbers"),

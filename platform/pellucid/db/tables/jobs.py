@@ -27,7 +27,7 @@ class JobRow(Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
     fingerprint: Mapped[str] = mapped_column(Text)  # of the request with that key
 
-    kind: Mapped[str] = mapped_column(String(16), server_default="training")  # or search
+    kind: Mapped[str] = mapped_column(String(16), server_default="training")  # `JobKind`
     parent_id: Mapped[str | None] = mapped_column(String(32))  # a trial's search
     trial: Mapped[int | None]  # a trial's number, from 0
     params: Mapped[dict[str, Any]] = mapped_column(server_default="{}")  # path -> value
