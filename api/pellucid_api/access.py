@@ -38,7 +38,9 @@ CLIENT_LEFT = 499  # nginx' number for a request whose client went away; nobody 
 
 logger = logging.getLogger("pellucid_api.access")
 _LIMIT = 100_000  # entries that wait
-_PIECE = 128  # lines made at once: as long as that takes, nothing else runs
+_PIECE = 32  # lines made at once: as long as that takes, nothing else runs
+_PAUSE = 1e-4  # seconds after a piece; on one core requests would else wait for all of them
+_BUSY = 2048  # entries; if more wait, their number matters more than how long a request waits
 _SECONDS = 0.2  # between two writings
 
 
@@ -112,6 +114,8 @@ class AccessLog:
         while taken > 0:
             piece = [self._entries.popleft() for _ in range(min(taken, _PIECE))]
             taken -= len(piece)
+            if 0 < taken < _BUSY:
+                time.sleep(_PAUSE)
             for lines in _together([self._line(entry, offset) for entry in piece]):
                 try:
                     self._stream.write("".join(lines))

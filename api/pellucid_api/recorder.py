@@ -19,7 +19,7 @@ _SECONDS = 0.25  # between two rounds
 _QUEUE_BYTES = 2**28
 _EACH_BYTES = 1024  # what a request takes beside its arrays
 _TOGETHER = 128  # requests that are joined
-_LIGHT_BYTES = 2**20  # of these, to be joined in the event loop
+_LARGE_BYTES = 2**16  # of a request; joining it would only copy it once more
 _BATCH_ROWS = 2**13  # written at once: larger buffers are new memory from the kernel each time
 _BATCH_BYTES = 2**20
 _DISK, _QUEUE = "the disk", "the queue"
@@ -87,10 +87,13 @@ class LogRecorder:
             self._refused += feed.rows
             return
         with self._lock:
-            self._unjoined.append(answered)
             self._taken_bytes += size
+            if size > _LARGE_BYTES:
+                self._keep([answered])
+                return
+            self._unjoined.append(answered)
             self._unjoined_bytes += size
-            if len(self._unjoined) >= _TOGETHER and self._unjoined_bytes <= _LIGHT_BYTES:
+            if len(self._unjoined) >= _TOGETHER or self._unjoined_bytes >= _BATCH_BYTES:
                 self._join()
 
     def flush(self, timeout: float = 2.0) -> None:
@@ -124,26 +127,25 @@ class LogRecorder:
             self._look_after()
 
     def _join(self) -> None:
-        """Join what waits and is small; with the lock, in the event loop or in the thread."""
-        try:
-            for group in alike(self._unjoined):
-                rows = joined(group)
-                self._joined.setdefault((group[0].served, group[0].feed.key), []).append(rows)
-        except Exception:  # told where they are written, one by one
-            self._unjoined_bytes = _LIGHT_BYTES + 1
-        else:
-            self._unjoined, self._unjoined_bytes = [], 0
+        """Join what waits; with the lock, in the event loop or in the thread."""
+        for group in alike(self._unjoined):
+            try:
+                self._keep(group)
+            except Exception:  # told when they are written, one by one
+                for each in group:
+                    self._keep([each])
+        self._unjoined, self._unjoined_bytes = [], 0
+
+    def _keep(self, group: Sequence[Answered]) -> None:
+        key = group[0].served, group[0].feed.key
+        self._joined.setdefault(key, []).append(joined(group))
 
     def _empty(self) -> None:
         """Write what waits now, in pieces that are bounded."""
         with self._lock:
             taken = self._taken_bytes
-            if self._unjoined and self._unjoined_bytes <= _LIGHT_BYTES:
-                self._join()
+            self._join()
             parts, self._joined = self._joined, {}
-            requests, self._unjoined, self._unjoined_bytes = self._unjoined, [], 0
-        for each in requests:
-            parts.setdefault((each.served, each.feed.key), []).append(joined([each]))
         for (served, _), found in parts.items():
             for piece in pieces(found, _BATCH_ROWS, _BATCH_BYTES):
                 self._write(served, piece)

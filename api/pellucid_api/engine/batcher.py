@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pellucid_api.engine.statistics import Statistics
 
 ON_LOOP = 1e-3  # seconds; a longer run is made in a thread
+ON_LOOP_ALONE = 5e-3  # where the process has one core, which the thread would take from the loop
 _LONGEST_ON_LOOP = 0.1  # seconds; then it is stopped there, and made in a thread after all
 _NEVER = float("inf")
 _HANGS = 5  # times its estimate, and `max_wait`: then a run hangs

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from pellucid.schema import Kind
-from pellucid_api.engine.batcher import ON_LOOP, Batcher
+from pellucid_api.engine.batcher import ON_LOOP, ON_LOOP_ALONE, Batcher
 from pellucid_api.engine.feeds import Feed, Layout
 from pellucid_api.engine.guard import Guard
 from pellucid_api.engine.lane import Lane
@@ -75,8 +75,7 @@ class Served:
             max_wait=limits.queue_seconds,
             max_run=limits.run_seconds,
             watch=self._watch,
-            # While a GPU computes, the loop reads what comes next.
-            on_loop=ON_LOOP if model.device == "cpu" else 0.0,
+            on_loop=_on_loop(model, limits),
         )
         self._kept: dict[type, Any] = {}
 
@@ -115,6 +114,12 @@ class Served:
             started = time.perf_counter()
             _run(self.model, self.layout, few)
             self.batcher.cost.learn(few.rows, time.perf_counter() - started)
+
+
+def _on_loop(model: Model, limits: Limits) -> float:
+    if model.device != "cpu":
+        return 0.0  # while a GPU computes, the loop reads what comes next
+    return ON_LOOP if limits.threads != 1 else ON_LOOP_ALONE
 
 
 def _run(model: Model, layout: Layout, feed: Feed) -> list[Values]:
