@@ -383,3 +383,41 @@ def test_without_the_device_nothing_is_served_and_the_reason_is_known(make_pool,
     assert "cuda:0 was asked for" in pool.obstacle()
     with pytest.raises(ModelNotReady, match="CUDA"):
         pool.champion("credit")
+
+
+def deleted(registry, name):
+    """As if the model had been deleted in MLflow."""
+    registry._versions.pop(name)
+    registry._aliases.pop(name)
+    shutil.rmtree(registry._directory / name)
+    time.sleep(0.002)  # creation is counted in milliseconds
+
+
+def test_another_model_of_a_deleted_ones_name_is_another_model(make_pool, registry, register):
+    register(bias=0.0)
+    before = make_pool().champion("credit")
+    after_restart = make_pool()
+    deleted(registry, "credit")
+    register(bias=1.0)
+    for pool in (after_restart, make_pool()):  # one that served it, one that finds it on the disk
+        until(lambda pool=pool: pool.champion("credit").model is not before.model)
+        until(lambda pool=pool: answer(pool.champion("credit")) != answer(before))
+        assert pool.champion("credit").version == before.version == 1
+
+
+def test_what_is_deleted_is_told_from_its_successor_without_having_been_gone(
+    pool, registry, register
+):
+    register(bias=0.0)
+    pool.refresh()
+    before = pool.champion("credit")
+    pool.refresh()
+    assert pool.champion("credit") is before
+    deleted(registry, "credit")
+    register(bias=1.0)
+    pool.refresh()
+    assert answer(pool.champion("credit")) != answer(before)
+
+
+def answer(served):
+    return served.model.run(parity_feed())["probabilities"].tolist()

@@ -30,6 +30,7 @@ class ModelCache:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._champions = root / "champions.json"
+        self._created = root / "models.json"
         self._noted: dict[str, int] = {}
 
     def path(self, name: str, version: int) -> Path:
@@ -37,6 +38,25 @@ class ModelCache:
         if not re.fullmatch(NAME_PATTERN, name):
             raise NotFound(f"{name!r} is no model name.", where={"model": name})
         return self.root / name / str(version)
+
+    def renew(self, created: dict[str, int]) -> None:
+        """Remove what is of a deleted model whose name another one has now.
+
+        Args:
+            created: when each registered model was, by its name.
+        """
+        with self._held("models"):
+            noted = self.created()
+            for name, when in created.items():
+                if noted.get(name, when) != when:
+                    logger.warning("%s is another model of its name: the old one is removed", name)
+                    shutil.rmtree(self.root / name, ignore_errors=True)
+            if noted | created != noted:
+                write_atomically(self._created, json.dumps(noted | created).encode())
+
+    def created(self) -> dict[str, int]:
+        """When the models were registered whose versions may lie here, by their names."""
+        return _numbers(self._created)
 
     def fetch(self, registry: Registry, name: str, version: int) -> Bundle:
         """The bundle with verified hashes, downloaded unless it is here and whole.
@@ -51,7 +71,9 @@ class ModelCache:
         found = _whole(path)
         if found is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._held(name, version):  # one process downloads, and the others wait for it
+            with self._held(
+                f"{name}-{version}"
+            ):  # one process downloads, and the others wait for it
                 found = _whole(path) or self._download(registry, name, version, path)
         return found
 
@@ -87,16 +109,13 @@ class ModelCache:
 
     def recall(self) -> dict[str, int]:
         """What was served last; nothing if that cannot be read."""
-        try:
-            found = json.loads(self._champions.read_bytes())
-            return {str(name): int(version) for name, version in found.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
+        return _numbers(self._champions)
 
     @contextmanager
-    def _held(self, name: str, version: int) -> Iterator[None]:
-        """Hold a version against other processes; one that dies lets go of it."""
-        with (self.root / f".{name}-{version}.lock").open("wb") as file:
+    def _held(self, what: str) -> Iterator[None]:
+        """Hold a part of the cache against other processes; one that dies lets go of it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / f".{what}.lock").open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -108,6 +127,14 @@ class ModelCache:
         for path in (*cut_off, *versions[KEPT:]):
             if path.name != champion:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    try:
+        found = json.loads(path.read_bytes())
+        return {str(name): int(number) for name, number in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _whole(path: Path) -> Bundle | None:

@@ -67,6 +67,7 @@ class ModelPool:
         self.ledger = Ledger()
         self._loader = Loader(registry, cache, self.shelf, self.ledger, limits)
         self._leaders = Leaders(self._loader, self.shelf, self.ledger)
+        self._created = cache.created()  # when each model was registered
         self.registered: frozenset[str] = frozenset()  # as of the last answer
         self.unloaded: frozenset[str] = frozenset()  # models that do not serve until asked for
         self.registry_error: Unavailable | None = None
@@ -168,9 +169,7 @@ class ModelPool:
             if name not in self.registered:
                 self.champion(name)  # says what is missing
             self.unloaded |= {name}
-            self._leaders.retire(name)
-            for version in self.shelf.versions(name):
-                self.shelf.drop(name, version)
+            self._retire(name)
 
     def bundle(self, name: str, version: int) -> Bundle:
         """A version's bundle, downloaded unless it is here. Raises `NotFound`, `InvalidData`."""
@@ -199,7 +198,24 @@ class ModelPool:
                 return
             self.registry_error = None
             self.registered = frozenset(model.name for model in models)
+            self._renew({model.name: model.created for model in models})
             self._serve({m.name: found for m in models if (found := lineup_of(m))})
+
+    def _renew(self, created: dict[str, int]) -> None:
+        """Let go of models that were deleted, and whose names others have now."""
+        if all(self._created.get(name) == when for name, when in created.items()):
+            return
+        for name, when in created.items():
+            if self._created.get(name, when) != when:
+                with self._serving, self._loader.lock:
+                    self._retire(name)
+        self._cache.renew(created)
+        self._created |= created
+
+    def _retire(self, name: str) -> None:
+        self._leaders.retire(name)
+        for version in self.shelf.versions(name):
+            self.shelf.drop(name, version)
 
     def _follow(self) -> None:
         try:

@@ -44,11 +44,17 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A model's name, with its aliases and its newest version."""
+    """A model's name, with its aliases and its newest version.
+
+    Attributes:
+        created: milliseconds since 1970-01-01 UTC. A model that is deleted and registered again
+            counts its versions from 1 again: by this they are told from the others.
+    """
 
     name: str
     aliases: Mapping[str, int]
     latest: int | None
+    created: int
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -148,6 +148,7 @@ class MemoryTracker:
                 name=name,
                 aliases=dict(self._aliases.get(name, {})),
                 latest=len(self._versions[name]) or None,
+                created=_milliseconds(self._versions[name][0].created),
                 tags=dict(self._model_tags.get(name, {})),
             )
 
@@ -236,3 +237,7 @@ class MemoryTracker:
 
     def _path(self, name: str, version: int) -> Path:
         return self._directory / name / str(version)
+
+
+def _milliseconds(moment: str) -> int:
+    return round(1000 * datetime.fromisoformat(moment).timestamp())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -250,7 +251,7 @@ def _published_with_interruptions(
     except Interrupted:
         publish(job, workspace, memory, memory, compare)
     return {
-        "model": memory.model("credit"),
+        "model": replace(memory.model("credit"), created=0),
         "versions": [(v.version, v.aliases, v.tags) for v in memory.versions("credit")],
         "runs": [_state_of(run) for run in memory.runs.values()],
     }

@@ -252,6 +252,7 @@ def _model(model: Any) -> RegisteredModel:
         name=model.name,
         aliases={alias: int(version) for alias, version in model.aliases.items()},
         latest=max((int(version.version) for version in model.latest_versions), default=None),
+        created=model.creation_timestamp,
         tags=dict(model.tags),
     )
 
