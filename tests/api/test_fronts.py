@@ -86,6 +86,27 @@ def test_a_plain_request_is_answered_in_the_protocol(credit, monkeypatch):
     assert [name.split(".")[0] for name in seen] == ["Protocol", "DataPlane"]
 
 
+def test_large_tables_are_read_in_a_thread(credit, monkeypatch):
+    plane = credit.services.plane
+    seen = []
+    in_thread = type(plane).in_thread
+
+    def noted(self, call, *arguments):
+        seen.append(call.__name__)
+        return in_thread(self, call, *arguments)
+
+    monkeypatch.setattr(type(plane), "in_thread", noted)
+    line = ",".join(str(value) for value in ROW.values())
+    small, large = (",".join(ROW) + f"\n{line}" * rows for rows in (3, 200))
+    for body in (small, large):
+        headers = {"content-type": "Text/CSV"}
+        assert credit.post(PREDICT, content=body, headers=headers).status_code == 200
+    rows = json.dumps([ROW] * 200)
+    assert 65_536 > len(rows) > len(large) > 4096 > len(small)
+    assert credit.post(PREDICT, content=rows).status_code == 200
+    assert seen == ["decode"]
+
+
 @pytest.mark.parametrize(
     ("given", "kept"), [("abc-1.2_3", True), ("x" * 65, False), ("a b", False), ("", False)]
 )

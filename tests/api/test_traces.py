@@ -1,6 +1,8 @@
 """Traces of inference requests, as an exporter sees them."""
 
+import asyncio
 import itertools
+import json
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -92,6 +94,24 @@ def test_what_goes_wrong_is_told(serve, register, monkeypatch):
     spans = {span.name: span for span in exporter.get_finished_spans()}
     assert spans.keys() == {"request", "decode"}
     assert spans["request"].status.description == "InvalidRows"
+
+
+def test_a_request_whose_client_leaves_is_told(serve, register, monkeypatch):
+    exporter = traced(monkeypatch, 1.0)
+    register()
+    services = serve().services
+    replies = []
+
+    async def leave():
+        champion, body = services.pool.champion("credit"), json.dumps([ROW]).encode()
+        services.plane.start(services.rows, champion, {}, body, replies.append).cancel()
+        await asyncio.sleep(0.05)
+
+    asyncio.run(leave())
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert spans.keys() == {"request", "decode", "queue"}
+    assert spans["request"].status.description == "ConnectionAbortedError"
+    assert not replies
 
 
 @pytest.mark.parametrize(

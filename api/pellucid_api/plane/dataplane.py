@@ -18,10 +18,14 @@ from pellucid_api.engine.served import Served
 from pellucid_api.engine.trial import Comparison
 from pellucid_api.engine.values import Values
 from pellucid_api.plane.exchange import Codec, Encoded, Question, RequestHeaders
+from pellucid_api.plane.formats import ARROW, CSV
 from pellucid_api.plane.routed import Aside, Routed
 from pellucid_api.plane.traces import Trace, Traces
 
 _SMALL = 2**16  # bytes; more is decoded or encoded in a thread, and so are images and texts
+
+_TINY = 2**12  # bytes; more of a table is read in a thread
+_TABLES = (CSV.encode(), ARROW.encode())
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -102,7 +106,7 @@ class DataPlane:
             pending.trace = self.traces.begin(served, headers)
         if not pending.admitted():
             return pending
-        if len(body) <= _SMALL and served.quick:
+        if _read_at_once(served, headers, body):
             pending.ask(codec.decode, served, headers, body)
         else:
             served.batcher.coming += 1
@@ -150,6 +154,15 @@ class DataPlane:
     def in_thread(self, call: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         """Make a call where it holds up nobody."""
         return asyncio.get_running_loop().run_in_executor(self.executor, call, *arguments)
+
+
+def _read_at_once(served: Served, headers: RequestHeaders, body: bytes) -> bool:
+    """Whether the request is read on the event loop: that is quick."""
+    if len(body) > _SMALL or not served.quick:
+        return False
+    # A table's header may name thousands of columns.
+    kind = headers.get(b"content-type", b"").lower()
+    return len(body) <= _TINY or not kind.startswith(_TABLES)
 
 
 class Pending:
@@ -200,6 +213,7 @@ class Pending:
         """Put the decoded rows into the queue."""
         if self._cancelled:
             self._served.statistics.dropped += 1
+            self._left()
             return
         try:
             self._question = question = decode(*arguments)
@@ -214,6 +228,7 @@ class Pending:
     def _ran(self, work: Work) -> None:
         self._work = None  # it holds this request: a cycle would leave both to the collector
         if work.cancelled:
+            self._left(work)
             return
         if work.error is not None:
             self._fail(work.error, work)
@@ -246,6 +261,11 @@ class Pending:
         self._reply(answer if self.trace is None else self.trace.end(work, answer))
         if then is not None and answered is not None:
             then(answered)
+
+    def _left(self, work: Work | None = None) -> None:
+        """The client went away."""
+        if self.trace is not None:
+            self.trace.end(work, error=ConnectionAbortedError())
 
     def _fail(self, error: Exception, work: Work | None = None) -> None:
         if not isinstance(error, PellucidError):
