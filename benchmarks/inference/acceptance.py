@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from inference.contenders import FLOOR, IN_PROCESS, NO_LOG, OURS, PEERS
+from inference.contenders import FLOOR, IN_PROCESS, NO_LOG, OURS, PEERS, PLAIN_FLOOR
 from inference.results import Results
 
 _TRITON = "Triton (pytriton)"
@@ -31,7 +31,8 @@ def promises(results: Results) -> Iterator[Promise]:
     rate = _over(results, "rows_per_s", max)
     yield from rate("1 row JSON, c=64, over the best peer", _SHORT, _SERVERS, 10)
     yield from rate("1 row JSON, c=64, over Triton", _SHORT, [_TRITON], 5)
-    yield from rate("1 row JSON, c=64, over the constant reply", _SHORT, [FLOOR.name], 1.5)
+    for floor in (FLOOR, PLAIN_FLOOR):
+        yield from rate(f"1 row JSON, c=64, over the {floor.name}", _SHORT, [floor.name], 1.5)
     yield from rate("64 rows JSON, over the best peer", "json-64-c8", [*_SERVERS, _TRITON], 5)
     for case, title in (("binary-1-c64", "1 row binary"), ("binary-64-c8", "64 rows binary")):
         yield from rate(f"{title}, over the best peer", case, _SPEAK_BINARY, 8)

@@ -1,6 +1,6 @@
 """Who is measured: what each needs, how it starts, and how it is asked."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 
 from inference.cases import Case
@@ -103,6 +103,7 @@ FLOOR = Contender(
     check=False,
     only=("json-1-c1", "json-1-c16", "json-1-c64"),
 )
-EVERYONE = (OURS, NO_LOG, *PEERS, FLOOR)
+PLAIN_FLOOR = replace(FLOOR, name=f"{FLOOR.name} as it starts", environment={"PLAIN": "1"})
+EVERYONE = (OURS, NO_LOG, *PEERS, FLOOR, PLAIN_FLOOR)
 IN_PROCESS = "ONNX Runtime in process"
 NAMES = [*(each.name for each in EVERYONE), IN_PROCESS]

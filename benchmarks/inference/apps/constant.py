@@ -1,4 +1,7 @@
-"""A constant reply on uvicorn: what its parser, its loop and ASGI cost without any work."""
+"""A constant reply on uvicorn: what its parser, its loop and ASGI cost without any work.
+
+With `PLAIN` it is started as `uvicorn app:app` starts it, which logs every request.
+"""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -18,12 +21,11 @@ async def app(
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        port=int(os.environ["PORT"]),
-        http="httptools",
-        loop="uvloop",
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-    )
+    quiet = {
+        "http": "httptools",
+        "loop": "uvloop",
+        "lifespan": "off",
+        "access_log": False,
+        "log_level": "warning",
+    }
+    uvicorn.run(app, port=int(os.environ["PORT"]), **({} if "PLAIN" in os.environ else quiet))
