@@ -18,7 +18,7 @@ PLAN: dict[str, Any] = {
     "name": "wine",
     "data": {"dataset": "wine"},
     "model": {"kind": "mlp", "widths": [16]},
-    "training": {"epochs": 30},
+    "training": {"epochs": 400, "patience": 400, "batch_size": 8},  # long enough to be canceled
     "evaluation": {"resamples": 100},
     "explanation": {"background": 10, "rows": 10},
     "search": {
