@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,8 +20,8 @@ import pyarrow.parquet as pq
 
 from pellucid.bundle import MANIFEST, Bundle, Input
 from pellucid.errors import DeviceUnavailable, InvalidData, InvalidInput, InvalidRows, TooLarge
+from pellucid.jobs.process import attempt
 from pellucid.jobs.workspace import ScoringRequest, Spool, Workspace
-from pellucid.logs import configure_logging
 from pellucid.parts import beside, divide, join, write_part
 from pellucid_api.engine.devices import choose_device
 from pellucid_api.engine.feeds import Layout
@@ -38,8 +37,6 @@ _MOST_ROWS = 2**15  # of a part
 _RUN_ROWS = 1024  # at once: a network's layers take far more memory than its rows
 _MOST_BYTES = 2**27  # of a part, once its values are decoded
 _TELL_SECONDS = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 def run(workspace: Workspace) -> None:
@@ -202,15 +199,7 @@ def _event(events: Spool, kind: str, **data: Any) -> None:
 
 def main() -> int:
     """Run the attempt that the command line names; returns the exit status."""
-    configure_logging()
-    workspace = Workspace(Path(sys.argv[1]))
-    try:
-        run(workspace)
-    except (InvalidInput, TooLarge, DeviceUnavailable) as error:
-        _log.error("%s", error)
-        workspace.write_error(error)
-        return 2
-    return 0
+    return attempt(run, (InvalidInput, TooLarge, DeviceUnavailable))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ import functools
 import logging
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
 from pellucid.errors import DeviceUnavailable, InvalidInput, StorageFull, TrainingFailed
+from pellucid.jobs.process import attempt
 from pellucid.jobs.workspace import Workspace
-from pellucid.logs import configure_logging
 from pellucid.plan import Plan
 from pellucid_pipelines import (
     assessment,
@@ -35,8 +34,6 @@ from pellucid_pipelines.fitting import train
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.provenance import Recorder
 from pellucid_pipelines.system_metrics import SystemMetrics
-
-_log = logging.getLogger(__name__)
 
 
 def run(workspace: Workspace) -> None:
@@ -122,15 +119,7 @@ def run(workspace: Workspace) -> None:
 
 def main() -> int:
     """Run the attempt that the command line names; returns the exit status."""
-    configure_logging()
-    workspace = Workspace(Path(sys.argv[1]))
-    try:
-        run(workspace)
-    except (InvalidInput, TrainingFailed, DeviceUnavailable, StorageFull) as error:
-        _log.error("%s", error)
-        workspace.write_error(error)
-        return 2
-    return 0
+    return attempt(run, (InvalidInput, TrainingFailed, DeviceUnavailable, StorageFull))
 
 
 if __name__ == "__main__":
