@@ -42,7 +42,7 @@ class FtTransformer(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Shapes: (N, width) -> (N, outputs)."""
         tokens = self.tokens(inputs)
-        start = self.start.expand(len(tokens), 1, -1)
+        start = self.start.expand(tokens.shape[0], 1, -1)
         read = self.blocks(torch.cat([start, tokens], dim=1))[:, 0]
         raw: Tensor = self.head(read)
         return raw

@@ -49,7 +49,7 @@ class Hybrid(nn.Module):
         """Shapes: (N, [frames,] channels, height, width) -> (N, outputs)."""
         pixels = self.normalise(inputs)
         patches = self.patches(pixels.unsqueeze(1) if pixels.ndim == 4 else pixels)
-        steps = self.look(patches).view(len(inputs), self.steps, self.width)
+        steps = self.look(patches).view(inputs.shape[0], self.steps, self.width)
         real = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
         raw: Tensor = self.head(self.reader(steps, real))
         return raw

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pellucid_pipelines.layers.ensembles import uniform
+from pellucid_pipelines.layers.ensembles import batched, uniform
 
 
 class ColumnTokens(nn.Module):
@@ -32,5 +32,5 @@ class ColumnTokens(nn.Module):
         """Shapes: (N, width) -> (N, columns, size)."""
         padded = functional.pad(dense, (0, 1)).index_select(1, self.places)
         blocks = padded.view(-1, self.columns, self.longest)
-        tokens = torch.bmm(blocks.transpose(0, 1), self.weight).transpose(0, 1)
+        tokens = batched(blocks, self.weight)
         return tokens + self.bias.view(self.columns, -1)

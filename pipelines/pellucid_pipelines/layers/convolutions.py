@@ -7,34 +7,15 @@ from torch import Tensor, nn
 
 from pellucid import plan
 from pellucid_pipelines.layers.activations import activation
+from pellucid_pipelines.layers.norms import GroupNorm
 
 Strides = tuple[int, int]
-_GROUP = 16  # channels a group has at least, where the width allows (Wu and He, 2018)
-
-
-class GroupNorm(nn.GroupNorm):
-    """(N, width, H, W) -> the same; `nn.GroupNorm`, and exported so that N may be 0."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Shapes: (N, width, H, W) -> (N, width, H, W)."""
-        if not torch.compiler.is_exporting():
-            return super().forward(maps)
-        groups = maps.reshape(-1, self.num_groups, maps[0].numel() // self.num_groups)
-        centred = groups - groups.mean(dim=2, keepdim=True)
-        variance = centred.square().mean(dim=2, keepdim=True)
-        normal = (centred * torch.rsqrt(variance + self.eps)).reshape(maps.shape)
-        return normal * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
-
-
-def _group(width: int) -> nn.Module:
-    groups = next(n for n in range(max(1, width // _GROUP), 0, -1) if width % n == 0)
-    return GroupNorm(groups, width)
 
 
 _NORMS: dict[plan.Norm, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
     "layer": lambda width: GroupNorm(1, width),  # over channels and places
-    "group": _group,
+    "group": GroupNorm.of,
 }
 
 

@@ -56,8 +56,18 @@ class OwnLinear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Shapes: (N, members, inputs) -> (N, members, outputs)."""
-        outputs = torch.bmm(inputs.transpose(0, 1), self.weight).transpose(0, 1)
+        outputs = batched(inputs, self.weight)
         return outputs + self.bias.view(self.members, -1)
+
+
+def batched(inputs: Tensor, weight: Tensor) -> Tensor:
+    """(N, M, inputs), (M, inputs, outputs) -> (N, M, outputs): each of M by its own matrix."""
+    if torch.compiler.is_exporting():
+        # ONNX Runtime 1.31 fuses a plain transposition with the product, and then dies of 0 rows.
+        turned = inputs.unsqueeze(1).permute(2, 1, 0, 3).squeeze(1)
+    else:
+        turned = inputs.transpose(0, 1)
+    return torch.bmm(turned, weight).transpose(0, 1)
 
 
 def mean_prediction(raw: Tensor, link: Link) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pellucid_pipelines.layers.ensembles import uniform
+from pellucid_pipelines.layers.ensembles import batched, uniform
 
 _NARROWEST = 1e-5  # a narrower bin would blow up what 32 bits round away
 
@@ -42,7 +42,7 @@ class PiecewiseLinear(nn.Module):
         """Shapes: (N, columns) -> (N, columns, size)."""
         x = numbers.unsqueeze(2)
         shares = ((x - self.left) * self.scale).clamp(0.0, 1.0)  # (N, columns, bins)
-        bent = torch.bmm(shares.transpose(0, 1), self.weight).transpose(0, 1)
+        bent = batched(shares, self.weight)
         return x * self.slope + self.bias.view_as(self.slope) + bent
 
 
