@@ -83,7 +83,7 @@ class LogRecorder:
         size = _EACH_BYTES + feed.rows * answered.served.layout.row_bytes
         for tensor in feed.tensors:
             size += tensor.nbytes
-        if self.waiting_bytes + size > self._queue_bytes:
+        if self._taken_bytes - self._freed_bytes + size > self._queue_bytes:
             self._refused += feed.rows
             return
         with self._lock:

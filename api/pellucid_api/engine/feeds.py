@@ -37,10 +37,22 @@ class Feed:
             tuple(tensor[start:stop] for tensor in self.tensors),
         )
 
+    def take(self, rows: Sequence[int] | Values) -> Self:
+        """The rows of these numbers, from 0 and in this order, as copies."""
+        return type(self)(
+            len(rows),
+            _taken(self.numbers, rows),
+            _taken(self.strings, rows),
+            tuple(tensor[rows] for tensor in self.tensors),
+        )
+
     @property
     def key(self) -> tuple[tuple[int, ...], ...]:
         """What feeds must have in common to be joined: the tensors' shapes after the rows."""
-        return tuple(tensor.shape[1:] for tensor in self.tensors)
+        tensors = self.tensors
+        if len(tensors) == 1:  # as most have
+            return (tensors[0].shape[1:],)
+        return tuple([tensor.shape[1:] for tensor in tensors])
 
 
 class Layout:
@@ -114,6 +126,11 @@ def concatenated(arrays: Sequence[Values]) -> Values:
     except (BufferError, TypeError, ValueError):  # one is a view with gaps
         return np.concatenate(arrays)
     return np.frombuffer(content, first.dtype).reshape(-1, *first.shape[1:])
+
+
+def _taken(matrix: Values, rows: Sequence[int] | Values) -> Values:
+    """Some rows of a matrix (columns, rows), which may have no columns."""
+    return matrix[:, rows] if len(matrix) else matrix
 
 
 def _beside(matrices: Sequence[Values], counts: Sequence[int]) -> Values:

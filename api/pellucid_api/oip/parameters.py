@@ -28,7 +28,7 @@ class Wanted(NamedTuple):
 
     place: int  # among the manifest's outputs
     name: str
-    datatype: Datatype
+    datatype: str  # as the protocol names it; an enum's `value` is slow to ask for
     binary: bool = False
     classes: int = 0  # the best so many as strings; 0: all values as they are
 
@@ -63,7 +63,7 @@ def wanted_of(
     binary = flag(parameters, "binary_data_output") if parameters else False
     if not outputs:
         return [
-            Wanted(place, each.name, each.datatype, binary)
+            Wanted(place, each.name, each.datatype.value, binary)
             for place, each in enumerate(manifest.outputs)
         ]
     places = {each.name: place for place, each in enumerate(manifest.outputs)}
@@ -78,7 +78,7 @@ def wanted_of(
         if classes and datatype is Datatype.BYTES:
             raise _refused(name, "it is a string, which has no classification")
         wanted = flag(own, "binary_data") if "binary_data" in own else binary
-        found.append(Wanted(places[name], name, datatype, wanted, classes))
+        found.append(Wanted(places[name], name, datatype.value, wanted, classes))
     return found
 
 

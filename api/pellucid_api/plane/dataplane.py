@@ -106,7 +106,7 @@ class DataPlane:
             pending.trace = self.traces.begin(served, headers)
         if not pending.admitted():
             return pending
-        if _read_at_once(served, headers, body):
+        if read_at_once(served, headers, body):
             pending.ask(codec.decode, served, headers, body)
         else:
             served.batcher.coming += 1
@@ -156,13 +156,14 @@ class DataPlane:
         return asyncio.get_running_loop().run_in_executor(self.executor, call, *arguments)
 
 
-def _read_at_once(served: Served, headers: RequestHeaders, body: bytes) -> bool:
+def read_at_once(served: Served, headers: RequestHeaders, body: bytes) -> bool:
     """Whether the request is read on the event loop: that is quick."""
     if len(body) > _SMALL or not served.quick:
         return False
+    if len(body) <= _TINY:
+        return True
     # A table's header may name thousands of columns.
-    kind = headers.get(b"content-type", b"").lower()
-    return len(body) <= _TINY or not kind.startswith(_TABLES)
+    return not headers.get(b"content-type", b"").lower().startswith(_TABLES)
 
 
 class Pending:
@@ -235,7 +236,10 @@ class Pending:
             return
         first = self._plane.ids.reserve(work.feed.rows)
         arguments = self._served, self._question, work.outputs, first
-        if sum([output.nbytes for output in work.outputs]) <= _SMALL:
+        size = 0
+        for output in work.outputs:
+            size += output.nbytes
+        if size <= _SMALL:
             self._answer(work, first, self._codec.encode, *arguments)
         else:
             encoding = self._plane.in_thread(self._codec.encode, *arguments)

@@ -26,7 +26,10 @@ def plain(headers: RequestHeaders, body: bytes, most: int) -> bytes:
         TooLarge: it would be larger than `most`, or than 1 MiB and 32 times what was sent.
         UnsupportedType: the encoding is neither gzip nor deflate.
     """
-    encoding = headers.get(b"content-encoding", b"").strip().lower()
+    encoding = headers.get(b"content-encoding", b"")
+    if not encoding:
+        return body
+    encoding = encoding.strip().lower()
     if encoding in (b"", b"identity"):
         return body
     form = _FORMATS.get(encoding)

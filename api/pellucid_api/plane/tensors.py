@@ -4,8 +4,10 @@ What is well formed is read by msgspec straight into arrays. The data of anythin
 `oip.tensors`, which is slower and says what is wrong.
 """
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -32,6 +34,7 @@ from pellucid_api.plane.exchange import Question, Reply, RequestHeaders, require
 _JSON = [(b"content-type", b"application/json")]
 _OCTETS = (b"content-type", b"application/octet-stream")
 _LENGTH = b"inference-header-content-length"
+_FP32 = np.dtype(np.float32)
 _floats = msgspec.json.Decoder(list[float])
 _nested = msgspec.json.Decoder(list[list[float]])
 _holes = msgspec.json.Decoder(list[float | None])
@@ -211,8 +214,15 @@ def _shaped(values: list[float], shape: tuple[int, ...], wanted: Input) -> Value
     axes = shape[1:]
     if (axes != wanted.shape and not _fits(axes, wanted.shape)) or 0 in axes:
         raise ValueError("left to the careful reader")
-    packed = struct.pack(f"{len(values)}f", *values)  # three times as fast as NumPy on a list
-    return np.frombuffer(packed, dtype=np.float32).reshape(shape)
+    if math.prod(shape) != len(values):  # which the array would not notice, of too many
+        raise ValueError("left to the careful reader")
+    packed = _floats_of(len(values)).pack(*values)  # three times as fast as NumPy on a list
+    return np.ndarray(shape, _FP32, packed)
+
+
+@lru_cache(256)
+def _floats_of(count: int) -> struct.Struct:
+    return struct.Struct(f"{count}f")
 
 
 def _fits(axes: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -239,7 +249,7 @@ def _answer(
     wanted: Wanted, output: Values, labels: Sequence[int | str], binary: list[bytes]
 ) -> messages.Answer:
     """The output's tensor; binary data are put at the end of `binary`."""
-    datatype = wanted.datatype.value
+    datatype = wanted.datatype
     if wanted.classes:
         output, datatype = classified(output, wanted.classes, labels), "BYTES"
     if not wanted.binary:

@@ -65,7 +65,7 @@ class RpcCodec:
         (prediction,) = prediction_ids(first, 1)
         response.parameters["prediction_id"].string_param = prediction
         for each in wanted:
-            output, datatype = outputs[each.place], each.datatype.value
+            output, datatype = outputs[each.place], each.datatype
             if each.classes:
                 output = classified(output, each.classes, served.model.manifest.classes)
                 datatype = "BYTES"
