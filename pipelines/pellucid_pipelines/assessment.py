@@ -14,7 +14,6 @@ from pellucid.jobs.workspace import Metric, Workspace, read_spool
 from pellucid.schema import Role
 from pellucid_pipelines.data import Data
 from pellucid_pipelines.evaluate import Evaluation, evaluate
-from pellucid_pipelines.explain import Explained
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.loop import predict
 
@@ -82,9 +81,9 @@ def write_tables(assessed: Assessed, examples: Data, workspace: Workspace) -> No
     pq.write_table(rows, workspace.outputs / "test_rows.parquet")
 
 
-def draw(assessed: Assessed, explained: Explained, examples: Data, workspace: Workspace) -> None:
-    """Draw the learning curves, the test scores and the explanations."""
-    from pellucid_pipelines import figures, places_figures, shap_figures  # with shap: seconds
+def draw(assessed: Assessed, examples: Data, workspace: Workspace) -> None:
+    """Draw the learning curves and the test scores."""
+    from pellucid_pipelines import figures  # with matplotlib: a second
 
     workspace.figures.mkdir(parents=True, exist_ok=True)
     figures.learning_curves(_curves(workspace), workspace.figures)
@@ -97,10 +96,6 @@ def draw(assessed: Assessed, explained: Explained, examples: Data, workspace: Wo
         weight=examples.weights(examples.parts.test),
         directory=workspace.figures,
     )
-    if explained.places is None:
-        shap_figures.shap_figures(explained, workspace.figures)
-    else:
-        places_figures.places_figures(explained, workspace.figures)
 
 
 def _curves(workspace: Workspace) -> Iterator[Metric]:

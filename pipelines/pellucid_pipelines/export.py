@@ -7,7 +7,7 @@ and category codes; `onnx_graph` puts the raw columns and the labels around it.
 import copy
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from pellucid_pipelines.preprocessing.tabular import numbers_of, texts_of
 from pellucid_pipelines.tensors import Target
 
 OPSET = 20
-_LARGEST = 2**31 - 2**20  # bytes; a protocol buffer ends at 2 GiB
+LARGEST = 2**31 - 2**20  # bytes; a protocol buffer ends at 2 GiB
 TOLERANCE = 1e-5
 
 _TORCH_TYPES = {
@@ -39,6 +39,7 @@ _TORCH_TYPES = {
 }
 
 Arrays = dict[str, np.ndarray]
+Translations = Mapping[Callable[..., Any], Callable[..., Any]]
 
 
 class _Core(nn.Module):
@@ -75,13 +76,13 @@ def export_model(
     """
     core = _Core(network, preprocessing, target)
     size = sum(each.nbytes for each in core.state_dict().values())
-    if size > _LARGEST:
+    if size > LARGEST:
         raise TrainingFailed(
             f"The model has {size:,} bytes of weights; one ONNX file holds at most 2 GiB.",
             where={"path": "model"},
             remedy="Make the network narrower.",
         )
-    model = surround(_exported(core), preprocessing, target, OPSET)
+    model = surround(exported(core), preprocessing, target, OPSET)
     onnx.checker.check_model(model, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
@@ -218,28 +219,58 @@ def _same_labels(given: Arrays, expected: Arrays) -> bool:
     return bool(np.all(tied | (given["label"] == expected["label"])))
 
 
-def _exported(core: _Core) -> Any:
-    """The core in ONNX, as `torch.onnx` writes it."""
+def exported(
+    core: nn.Module,
+    options: Sequence[Tensor] = (),
+    translations: Translations | None = None,
+) -> Any:
+    """A core in ONNX, as `torch.onnx` writes it.
+
+    Args:
+        core: has a `preprocessing`, whose feeds it takes, then the options.
+        options: examples of further inputs; the first axis of each may have any length.
+        translations: operators of our own -> what they are in ONNX.
+    """
+    preprocessing: Any = core.preprocessing
     examples = {
         each.name: torch.zeros(2, *each.shape, dtype=_TORCH_TYPES[each.datatype])
-        for each in core.preprocessing.inputs
+        for each in preprocessing.inputs
     }
-    given = core.preprocessing.stack(examples)
+    given = (*preprocessing.stack(examples), *options)
     rows = {0: torch.export.Dim.DYNAMIC}
+    shapes = (tuple(None if each is None else rows for each in given),)
+    return as_onnx(core, given, shapes, translations).model_proto
+
+
+def as_onnx(
+    module: nn.Module,
+    given: Sequence[Tensor | None],
+    shapes: Any = None,
+    translations: Translations | None = None,
+) -> Any:
+    """What PyTorch's exporter makes of a module and examples of its inputs.
+
+    Args:
+        module: in evaluation mode.
+        given: its inputs.
+        shapes: which of their sizes may differ, as `torch.export` takes it; None: none.
+        translations: see `exported`.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # torchvision is missing, it says
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
         # torch.export of a recurrent layer: its own code, and a list of weights that it rebuilds
         warnings.filterwarnings("ignore", message="_check_is_size", category=FutureWarning)
         warnings.filterwarnings("ignore", message="The tensor attributes", category=UserWarning)
+        # Handed the module itself, torch.onnx would trace it twice.
+        traced = torch.export.export(module, tuple(given), dynamic_shapes=shapes, strict=False)
         program = torch.onnx.export(
-            core,
-            given,
+            traced,
             dynamo=True,
-            dynamic_shapes=(tuple(None if each is None else rows for each in given),),
+            custom_translation_table=dict(translations or {}),
             opset_version=OPSET,
             external_data=False,
             verbose=False,
         )
     assert program is not None, "the dynamo exporter returns a program"
-    return program.model_proto
+    return program

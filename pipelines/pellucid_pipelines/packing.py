@@ -48,7 +48,13 @@ def export(network: nn.Module, examples: Data, directory: Path) -> tuple[int, Pa
 
 
 def describe(
-    request: Request, spec: Plan, examples: Data, assessed: Assessed, opset: int, parity: Parity
+    request: Request,
+    spec: Plan,
+    examples: Data,
+    assessed: Assessed,
+    opset: int,
+    parity: Parity,
+    explanation: bundle.Explanation,
 ) -> Manifest:
     """The bundle's manifest; its files are added when it is sealed."""
     target = examples.target
@@ -64,6 +70,7 @@ def describe(
         files={},
         parity=parity,
         metrics=assessed.metrics,
+        explanation=explanation,
         data_version=request.data_version,
         job_id=request.job_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -128,9 +128,13 @@ def _asked(request: Request, spec: Plan) -> dict[str, str]:
     keys = spec.model_dump(mode="json")
     data = keys.pop("data")
     data.pop("dataset")  # the content counts, whatever its name
+    data.pop("constraints")  # on explanations: nothing is learnt from them
+    schema = request.data_schema.model_dump(
+        mode="json", exclude={"columns": {"__all__": {"constraint"}}}
+    )
     return {
         "data": request.data_version,
-        "schema": digest(request.data_schema.model_dump(mode="json")),
+        "schema": digest(schema),
         "plan.data": digest(data),
         **{f"plan.{key}": str(value) for key, value in keys.items() if key not in _ELSEWHERE},
     }

@@ -22,6 +22,7 @@ from pellucid_pipelines import (
     data,
     distributed,
     environment,
+    global_explanation,
     packing,
     placement,
     transfer,
@@ -29,7 +30,7 @@ from pellucid_pipelines import (
     windows,
 )
 from pellucid_pipelines.diagnostics import report
-from pellucid_pipelines.explain import explain
+from pellucid_pipelines.explain import compared, explain, for_serving
 from pellucid_pipelines.fitting import train
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.provenance import Recorder
@@ -90,25 +91,32 @@ def run(workspace: Workspace) -> None:
         findings = report.finish(state, network, examples, assessed, journal, workspace)
 
         journal.stage("explain")
+        background, weights = compared(examples, spec.explanation, seed)
         explained = explain(
             network,
             examples.preprocessing,
             examples.target,
-            background=examples.sample(examples.parts.train, spec.explanation.background, seed),
+            background,
             rows=examples.sample(examples.parts.test, spec.explanation.rows, seed),
             spec=spec.explanation,
             seed=seed,
+            weights=weights,
         )
 
         journal.stage("draw")
-        assessment.draw(assessed, explained, examples, workspace)
+        assessment.draw(assessed, examples, workspace)
+        global_explanation.write(network, examples, explained, spec, workspace, journal)
         trials.draw(request.study, workspace)
 
         journal.stage("export")
         opset, parity = packing.export(network, examples, workspace.bundle)
+        explanation = for_serving(
+            network, examples, explained, background, weights, spec, workspace.bundle
+        )
+        journal.metrics({f"explanation/{k}": v for k, v in explanation.quality.items()}, 0)
 
         journal.stage("pack")
-        manifest = packing.describe(request, spec, examples, assessed, opset, parity)
+        manifest = packing.describe(request, spec, examples, assessed, opset, parity, explanation)
         recorder.write(workspace)
         packing.pack(manifest, examples, assessed, explained, findings, workspace)
         seconds = time.monotonic() - started

@@ -1,6 +1,9 @@
 """The bundle: all that training hands to serving, in one directory.
 
     model.onnx        raw columns in, predictions out; preprocessing inside
+    explain.onnx      raw columns in; predictions and their SHAP values out: see `Explanation`
+    explain_amortized.onnx   the same by a network that learnt the SHAP values, where a plan asks
+    background.parquet       the raw rows that explanations compare to, and their weights
     manifest.json     this module's `Manifest`
     parity.npz        raw rows and the outputs that PyTorch gave for them
     explanations.parquet   held-out rows with their SHAP values
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
+EXPLAINER = "explain.onnx"
+AMORTIZED = "explain_amortized.onnx"
+BACKGROUND = "background.parquet"
 PARITY = "parity.npz"
 EXPLANATIONS = "explanations.parquet"
 CARD = "card.md"
@@ -115,6 +121,49 @@ class Parity(_Frozen):
     max_error: float
 
 
+class ColumnReference(_Frozen):
+    """What may become of a column in a counterfactual, and in what steps.
+
+    quantiles: of the training rows, ascending; of numbers, booleans and times. whole: only whole
+    numbers occurred. mad: mean absolute deviation from the median, the unit of a change.
+    categories: those that occurred, the most frequent first.
+    """
+
+    change: Literal["free", "never", "increase", "decrease"] = "free"
+    low: float | None = None
+    high: float | None = None
+    quantiles: tuple[float, ...] = ()
+    whole: bool = False
+    mad: float = 0.0
+    categories: tuple[str, ...] = ()
+
+
+class Explanation(_Frozen):
+    """What explain.onnx gives, and how good it is.
+
+    Its outputs, by position: those of model.onnx, then `explained` (rows, k), `shap` (rows,
+    columns, k), `base` (rows, k), `gap` (rows, k): |base + sum of shap - explained|; of images,
+    sequences and texts also `places` (rows, *places). There k is 1, the chosen output; of tables
+    it is the number of outputs. Its inputs are the raw columns, and two that have defaults:
+    `explain/chosen` int64 (1,) or (rows,): the output, -1 the predicted one; not for tables.
+    `explain/shares` float (S,): points in (0, 1) on the path to a background row; gradients only.
+    """
+
+    method: Literal["deep", "gradients", "exact"]
+    columns: tuple[str, ...]
+    outputs: tuple[str, ...]
+    unit: str  # of explained, shap and base
+    base: tuple[float, ...]  # for each output
+    scale: tuple[float, ...]  # mean |explained - base| of held-out rows, for each output
+    background: int  # rows compared to
+    tolerance: float  # gaps, relative to `scale`, above it are failures
+    steps: int = 0  # shares by default
+    batch_rows: int = 64  # of one run with these shares, which then holds some 32 MB
+    quality: dict[str, float] = {}
+    amortized: dict[str, float] | None = None  # errors of explain_amortized.onnx
+    reference: dict[str, ColumnReference] = {}
+
+
 class Manifest(_Frozen):
     """What a bundle is: its inputs and outputs, where it came from, and how to check it."""
 
@@ -130,6 +179,7 @@ class Manifest(_Frozen):
     files: dict[str, str]  # file name -> SHA-256
     parity: Parity
     metrics: dict[str, float]
+    explanation: Explanation | None = None
     data_version: str  # SHA-256 of the data set's content
     job_id: str
     created: str  # ISO 8601, UTC

@@ -1,9 +1,10 @@
 """What a data set's columns are: their kind, their role, and the model's inputs."""
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from pellucid.errors import InvalidPlan
 
@@ -78,6 +79,60 @@ class Role(StrEnum):
     WEIGHT = "weight"
 
 
+class Change(StrEnum):
+    """In which direction a counterfactual may change a column."""
+
+    FREE = "free"
+    NEVER = "never"
+    INCREASE = "increase"
+    DECREASE = "decrease"
+
+
+class Constraint(BaseModel):
+    """What a counterfactual may make of a feature.
+
+    Features change freely within the training rows' range unless something else is said; times
+    only change where a constraint says that they may.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    change: Annotated[
+        Change, Field(description="increase, decrease: of numbers, booleans and times.")
+    ] = Change.FREE
+    low: Annotated[FiniteFloat | None, Field(description="Least value of a changed number.")] = None
+    high: Annotated[FiniteFloat | None, Field(description="Largest value of one.")] = None
+
+    @model_validator(mode="after")
+    def _leave_a_range(self) -> Self:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        return self
+
+    @property
+    def ordered(self) -> bool:
+        """Whether it only makes sense for values that have an order."""
+        directed = self.change in (Change.INCREASE, Change.DECREASE)
+        return directed or self.low is not None or self.high is not None
+
+    def misfit(self, column: "Column") -> tuple[str, str] | None:
+        """Why a column cannot have it, and what to do; None if it can."""
+        if self.change is Change.NEVER:
+            return None
+        if column.role is not Role.FEATURE:
+            why = f"The column {column.name!r} is no feature but {column.role}: it never changes."
+            return why, "Leave it out."
+        if column.type.is_object:
+            why = (
+                f"The column {column.name!r} holds values of kind {column.kind}: it never changes."
+            )
+            return why, "Leave it out."
+        if self.ordered and column.type is StorageType.STRING:
+            why = f"The column {column.name!r} holds strings, which have no order."
+            return why, "Use change: free or never, without low and high."
+        return None
+
+
 class Column(BaseModel):
     """One column of a data set."""
 
@@ -86,6 +141,7 @@ class Column(BaseModel):
     name: Annotated[str, Field(min_length=1)]
     type: StorageType
     role: Role = Role.FEATURE
+    constraint: Constraint | None = None  # on counterfactuals
 
     @property
     def kind(self) -> Kind:
@@ -115,24 +171,45 @@ class Schema(BaseModel):
         """The columns with this role, in order."""
         return tuple(column for column in self.columns if column.role == role)
 
-    def with_roles(self, roles: dict[str, Role], *, path: str = "data.roles") -> Self:
+    def with_roles(self, roles: Mapping[str, Role], *, path: str = "data.roles") -> Self:
         """The same columns with some roles replaced.
 
         Raises:
             InvalidPlan: `roles` names a column that is not there.
         """
-        for name in roles:
+        self._require(roles, path)
+        return self._with("role", roles)
+
+    def with_constraints(
+        self, constraints: Mapping[str, Constraint], *, path: str = "data.constraints"
+    ) -> Self:
+        """The same columns with some constraints replaced; roles are final.
+
+        Raises:
+            InvalidPlan: `constraints` names a column that is not there, or that cannot have its
+                constraint.
+        """
+        self._require(constraints, path)
+        for name, constraint in constraints.items():
+            if misfit := constraint.misfit(self[name]):
+                why, remedy = misfit
+                raise InvalidPlan(why, where={"path": f"{path}.{name}"}, remedy=remedy)
+        return self._with("constraint", constraints)
+
+    def _require(self, names: Iterable[str], path: str) -> None:
+        for name in names:
             if name not in self.names:
                 raise InvalidPlan(
                     f"There is no column {name!r}.",
                     where={"path": f"{path}.{name}"},
                     remedy=f"The columns are: {', '.join(self.names)}.",
                 )
-        return self.model_copy(
-            update={
-                "columns": tuple(
-                    column.model_copy(update={"role": roles.get(column.name, column.role)})
-                    for column in self.columns
-                )
-            }
+
+    def _with(self, field: str, values: Mapping[str, object]) -> Self:
+        columns = tuple(
+            column.model_copy(update={field: values[column.name]})
+            if column.name in values
+            else column
+            for column in self.columns
         )
+        return self.model_copy(update={"columns": columns})

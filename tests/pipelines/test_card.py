@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pellucid import plan
-from pellucid.bundle import Datatype, Input, Manifest, Output, Parity
+from pellucid.analysis.explanation_scores import SCORES
+from pellucid.bundle import Datatype, Explanation, Input, Manifest, Output, Parity
 from pellucid.plan import Plan
 from pellucid.schema import Kind
 from pellucid_pipelines.card import model_card
@@ -173,3 +174,55 @@ def test_a_forecast_says_how_far_it_sees() -> None:
     output = Output(name="value", datatype=Datatype.FP32, shape=(-1, 24))
     text = card(manifest(()).model_copy(update={"outputs": (output,)}), evaluated(classes=0))
     assert "the next 24 values" in section(text, "Intended use")
+
+
+GOOD = {
+    "gap": 2e-7, "relative_gap": 3e-8, "shapley_agreement": 0.99, "deletion": 0.4,
+    "insertion": 0.5, "infidelity": 0.01, "sensitivity": 0.02, "randomization": 0.1,
+}  # fmt: skip
+
+
+def explained(**changes: float) -> Manifest:
+    described = Explanation(
+        method="deep", columns=("age",), outputs=("good",), unit="log-odds", base=(0.1,),
+        scale=(1.0,), background=100, tolerance=1e-4, quality=GOOD | changes,
+    )  # fmt: skip
+    return manifest().model_copy(update={"explanation": described})
+
+
+def test_the_scores_of_the_explanation_are_told_with_what_they_mean() -> None:
+    text = card(explained(), evaluated())
+    table = section(text, "Quantitative analyses").split("### How good the explanation is")[1]
+    lines = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines] == [
+        score.title for score in SCORES.values()
+    ]
+    assert "| Relative gap | 3e-08 | at most 0.0001, required | passes |" in table
+    assert "| Insertion | 0.5 | at least 0.05 | passes |" in table
+    assert "fails:" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"relative_gap": 2e-3}, "some values do not add up"),
+        ({"randomization": 0.8}, "the values rank the inputs much the same"),
+    ],
+)
+def test_an_explanation_that_fails_says_so_where_it_is_read(
+    changes: dict[str, float], reason: str
+) -> None:
+    text = card(explained(**changes), evaluated())
+    for title in ("Quantitative analyses", "Caveats and recommendations"):
+        assert f"The explanation fails: {reason}" in section(text, title)
+    assert section(text, "Quantitative analyses").count("| fails |") == 1
+
+
+def test_a_weak_score_is_no_failure() -> None:
+    text = card(explained(deletion=-0.2), evaluated())
+    assert "| Deletion | -0.2 | at least 0.05 | weak |" in text
+    assert "fails:" not in text
+
+
+def test_without_scores_none_are_told() -> None:
+    assert "How good the explanation is" not in card(manifest(), evaluated())

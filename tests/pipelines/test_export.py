@@ -199,7 +199,7 @@ def test_the_file_is_self_contained_and_the_same_every_time(tmp_path):
 
 
 def test_a_model_beyond_what_a_file_holds_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "_LARGEST", 1000)
+    monkeypatch.setattr(export, "LARGEST", 1000)
     with pytest.raises(TrainingFailed, match="2 GiB"):
         export_model(*trained(mixed(), CLASSES["two"]), tmp_path / MODEL)
     assert not (tmp_path / MODEL).exists()

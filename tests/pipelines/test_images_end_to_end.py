@@ -103,7 +103,7 @@ def test_a_network_learns_and_is_explained_and_exported(tmp_path):
         spec=spec.explanation,
         seed=0,
     )
-    assert explained.method == "gradients"
+    assert explained.method == "deep"
     assert explained.values.shape == (12, 1, 1)
     assert explained.places.values.shape == (12, 10, 12)
     assert explained.additivity_error < 0.05

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pellucid.plan.base import Count, Part, Share
-from pellucid.schema import Role
+from pellucid.schema import Constraint, Role
 
 
 class Windows(Part):
@@ -32,6 +32,13 @@ class Data(Part):
     roles: Annotated[dict[str, Role], Field(description="Roles other than the data set's own.")] = (
         Field(default_factory=dict)
     )
+    constraints: Annotated[
+        dict[str, Constraint],
+        Field(
+            description="What counterfactuals may make of a column, in place of the data set's own "
+            "constraint: {age: {change: never}}."
+        ),
+    ] = Field(default_factory=dict)
     windows: Annotated[
         Windows | None, Field(description="For long tables: one row per step of a sequence.")
     ] = None

@@ -16,8 +16,8 @@ MODELS: dict[Modality, type[TabM | Cnn | Gru | BagOfWords]] = {
 # Expected gradients of every pixel, step or token: each row takes a backward pass per class.
 _FEW = {"background": 20, "rows": 64}
 
-# Permutations of columns: each row takes as many forward passes as there are columns, twice.
-_BLOCKS = {"background": 32, "rows": 128}
+# Each background row costs a backward pass through all members, or through the attention.
+_COSTLY = {"background": 16, "background_choice": "kmeans", "rows": 128}
 
 
 def _recurrent(lr: float) -> dict[str, dict[str, Any]]:
@@ -52,7 +52,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "schedule": {"kind": "constant"},
         "regularization": {"ema": 0.99},
         "training": {"epochs": 200, "batch_size": 128, "patience": 16, "refit": 0.4},
-        "explanation": _BLOCKS,
+        "explanation": _COSTLY,
     },
     "ft_transformer": {
         "preprocessing": {"numeric": {"kind": "quantile"}},
@@ -60,7 +60,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "schedule": {"kind": "constant"},
         "regularization": {"ema": 0.99},
         "training": {"epochs": 200, "batch_size": 128, "patience": 16, "refit": 0.4},
-        "explanation": _BLOCKS,
+        "explanation": _COSTLY,
     },
     "rnn": _recurrent(lr=1e-3),
     "lstm": _recurrent(lr=3e-3),

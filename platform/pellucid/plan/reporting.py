@@ -18,17 +18,32 @@ class Evaluation(Part):
 
 
 class Explanation(Part):
-    """SHAP values on test rows, in the raw columns."""
+    """SHAP values in the raw columns: of test rows, and in the bundle for every prediction."""
 
     method: Annotated[
-        Literal["auto", "deep", "permutation", "gradients"],
+        Literal["auto", "deep", "gradients", "exact", "permutation"],
         Field(
-            description="auto: DeepSHAP where it is exact, else permutation; of images, sequences "
-            "and texts expected gradients, the only one that they take."
+            description="auto: DeepSHAP where its values add up, which they do for tables and "
+            "images unless a network has attention or norms over a row; else expected gradients. "
+            "exact: Shapley values of tables of at most 12 columns. permutation: of the test rows "
+            "only, as the `shap` package gives them; predictions are explained by auto's."
         ),
     ] = "auto"
     background: Annotated[int, Field(ge=1, le=1000, description="Training rows compared to.")] = 100
+    background_choice: Annotated[
+        Literal["stratified", "kmeans", "random"],
+        Field(
+            description="stratified: by the target. kmeans: the rows next to the centres of "
+            "clusters, weighted: fewer say as much."
+        ),
+    ] = "stratified"
     rows: Annotated[int, Field(ge=1, le=100_000, description="Test rows explained.")] = 256
+    amortized: Annotated[
+        bool,
+        Field(
+            description="Also train a small network to give the SHAP values in one forward pass."
+        ),
+    ] = False
 
 
 class Gates(Part):

@@ -13,6 +13,8 @@ from pellucid.plan.reporting import Gates
 from pellucid.plan.search import CrossValidation
 from pellucid.schema import Kind, Role, Schema
 
+_EXACT = 12  # columns: 4,096 subsets
+
 
 def resolve(plan: Plan, schema: Schema, classes: int | None = None) -> tuple[Plan, Schema]:
     """The plan with every default that depends on the data, and the schema with final roles.
@@ -36,6 +38,7 @@ def resolve(plan: Plan, schema: Schema, classes: int | None = None) -> tuple[Pla
         {c.name: Role.IGNORE for c in schema.having(Role.TARGET) if c.name != target}
     )
     plan, schema = windows.settle(plan, schema, target)
+    schema = schema.with_constraints(plan.data.constraints)
     if not schema.having(Role.FEATURE) and not _forecasts(plan):
         raise InvalidPlan("No column is left as a feature.", where={"path": "data.roles"})
     task = _task(plan, schema, target, classes)
@@ -43,6 +46,7 @@ def resolve(plan: Plan, schema: Schema, classes: int | None = None) -> tuple[Pla
     modality = _modality(plan, schema)
     plan = with_defaults(plan, _model(plan, modality))
     _require_fitting(plan, modality)
+    _require_few_columns(plan, schema)
     _require_mixable(plan, modality)
     _require_streamable(plan)
     split = _split(plan, schema, task)
@@ -162,12 +166,29 @@ def _require_fitting(plan: Plan, modality: Modality) -> None:
             where={"path": "explanation.method"},
             remedy="Use `gradients`, or leave it out.",
         )
+    if modality != "tabular" and plan.explanation.amortized:
+        raise InvalidPlan(
+            f"Only explanations of tables can be amortised; this is {modality}.",
+            where={"path": "explanation.amortized"},
+            remedy="Leave it out.",
+        )
     changes = [name for name, value in plan.augmentation if value]
     if modality != "image" and changes:
         raise InvalidPlan(
             f"Only images can be augmented; this is {modality}.",
             where={"path": f"augmentation.{changes[0]}"},
             remedy="Leave `augmentation` out.",
+        )
+
+
+def _require_few_columns(plan: Plan, schema: Schema) -> None:
+    """Exact Shapley values need the prediction of every subset of the columns."""
+    count = len(schema.having(Role.FEATURE))
+    if plan.explanation.method == "exact" and count > _EXACT:
+        raise InvalidPlan(
+            f"Exact Shapley values are for at most {_EXACT} columns; these are {count}.",
+            where={"path": "explanation.method"},
+            remedy="Use `auto`, or leave it out.",
         )
 
 

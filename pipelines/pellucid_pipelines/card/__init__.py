@@ -4,30 +4,20 @@ The sections are those of Mitchell et al., "Model Cards for Model Reporting" (FA
 holds only what the run knows; what a run cannot know, such as the purpose, is said to be missing.
 """
 
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from pellucid.analysis.intervals import Interval
-from pellucid.analysis.scores import SCORES
 from pellucid.bundle import Input, Manifest
 from pellucid.schema import Kind
+from pellucid_pipelines.card.analyses import analyses
+from pellucid_pipelines.card.explanation import Explanation, failed
+from pellucid_pipelines.card.loading import loading
+from pellucid_pipelines.card.markdown import plain, table, text
 from pellucid_pipelines.evaluate import HEADLINES, Evaluation, kind_of_task
 
-_TOP = 15  # columns in the table of SHAP values
-_MOST_CLASSES = 12  # in a confusion matrix that is still read as text
-
-
-class Explanation(TypedDict):
-    """How the SHAP values were made."""
-
-    method: str
-    unit: str
-    rows: int
-    additivity_error: float
+__all__ = ["Explanation", "model_card"]
 
 
 def model_card(
@@ -56,13 +46,13 @@ def model_card(
         "Metrics": _metrics(manifest, rows),
         "Evaluation data": _evaluation_data(manifest, rows),
         "Training data": _training_data(manifest, rows),
-        "Quantitative analyses": _analyses(manifest, evaluation, importance, explanation),
+        "Quantitative analyses": analyses(manifest, evaluation, importance, explanation),
         "Ethical considerations": _ethics(evaluation),
         "Findings of the training": _findings(findings),
         "Caveats and recommendations": _caveats(manifest, evaluation, explanation),
-        "How to load it": _loading(manifest),
+        "How to load it": loading(manifest),
     }
-    parts = [f"# {_text(manifest.name)}", _summary(manifest, evaluation)]
+    parts = [f"# {text(manifest.name)}", _summary(manifest, evaluation)]
     for title, body in sections.items():
         parts += [f"## {title}", body]
     return "\n\n".join(parts) + "\n"
@@ -71,7 +61,7 @@ def model_card(
 def _summary(manifest: Manifest, evaluation: Evaluation) -> str:
     name = HEADLINES[kind_of_task(len(manifest.classes))][0]
     return (
-        f"Predicts **{_text(manifest.target)}** from {len(manifest.inputs)} columns; "
+        f"Predicts **{text(manifest.target)}** from {len(manifest.inputs)} columns; "
         f"{name} on held-out rows: {evaluation.metrics[name]}."
     )
 
@@ -83,8 +73,8 @@ def _details(manifest: Manifest) -> str:
     if manifest.positive_class is not None:
         facts.append(("Positive class", manifest.positive_class))
     facts += [
-        ("Network", _plain(manifest.plan.get("model"))),
-        ("Optimizer", _plain(manifest.plan.get("optimizer"))),
+        ("Network", plain(manifest.plan.get("model"))),
+        ("Optimizer", plain(manifest.plan.get("optimizer"))),
         ("Seed", manifest.plan.get("training", {}).get("seed", "not recorded")),
         ("Job", manifest.job_id),
         ("Created", manifest.created),
@@ -95,20 +85,20 @@ def _details(manifest: Manifest) -> str:
         ),
         ("Made with", ", ".join(f"{k} {v}" for k, v in sorted(manifest.environment.items()))),
     ]
-    return _table(("", ""), facts)
+    return table(("", ""), facts)
 
 
 def _use(manifest: Manifest) -> str:
     what = "the classes' probabilities" if manifest.classes else _values(manifest)
-    text = (
-        f"One row of the columns below gives {what} of {_text(manifest.target)}. The plan states "
+    said = (
+        f"One row of the columns below gives {what} of {text(manifest.target)}. The plan states "
         "no purpose: whoever deploys the model has to say what it may and may not decide.\n\n"
     )
     if any(given.shape for given in manifest.inputs):
         inputs = [(given.name, given.kind, _read_as(given)) for given in manifest.inputs]
-        return text + _table(("column", "kind", "read as"), inputs)
+        return said + table(("column", "kind", "read as"), inputs)
     known = [(given.name, given.kind, len(given.categories) or "") for given in manifest.inputs]
-    return text + _table(("column", "kind", "known categories"), known)
+    return said + table(("column", "kind", "known categories"), known)
 
 
 def _values(manifest: Manifest) -> str:
@@ -135,7 +125,7 @@ def _factors(evaluation: Evaluation) -> str:
             "No column has the role `sensitive`, so whether the model serves groups of people "
             "differently is not known."
         )
-    return "Results are reported by these groups.\n\n" + _table(
+    return "Results are reported by these groups.\n\n" + table(
         ("column", "group", "test rows"), groups
     )
 
@@ -154,13 +144,13 @@ def _evaluation_data(manifest: Manifest, rows: Mapping[str, int]) -> str:
     return (
         f"{rows['test']:,} rows of the data set below that took no part in training, "
         f"preprocessing or the choice of the best epoch. Split: "
-        f"{_text(_plain(manifest.plan.get('split')))}."
+        f"{text(plain(manifest.plan.get('split')))}."
     )
 
 
 def _training_data(manifest: Manifest, rows: Mapping[str, int]) -> str:
     reference = manifest.plan.get("data", {}).get("dataset", "")
-    return _table(
+    return table(
         ("", ""),
         [
             ("Data set", reference),
@@ -171,77 +161,10 @@ def _training_data(manifest: Manifest, rows: Mapping[str, int]) -> str:
     )
 
 
-def _analyses(
-    manifest: Manifest,
-    evaluation: Evaluation,
-    importance: Mapping[str, float],
-    explanation: Explanation,
-) -> str:
-    scores = [
-        (name, interval, f"{SCORES[name].direction} is better")
-        for name, interval in evaluation.metrics.items()
-    ]
-    parts = ["### Over all test rows", _table(("score", "value", ""), scores)]
-    if evaluation.confusion is not None and len(manifest.classes) <= _MOST_CLASSES:
-        header = ("true \\ predicted", *map(str, manifest.classes))
-        counts = [
-            (label, *(f"{count:,.0f}" for count in line))
-            for label, line in zip(manifest.classes, evaluation.confusion, strict=True)
-        ]
-        parts.append(_table(header, counts))
-    names = HEADLINES[kind_of_task(len(manifest.classes))]
-    for column in dict.fromkeys(row["column"] for row in evaluation.groups):
-        parts += [f"### By {_text(column)}", _group_table(column, names, evaluation)]
-        spread = [
-            (row["metric"], str(_limits(row)))
-            for row in evaluation.disparities
-            if (row["column"], row["aggregate"]) == (column, "difference")
-            and row["metric"] in names
-        ]
-        if spread:
-            parts.append(
-                _table(
-                    ("score", "largest minus smallest group, limits allowing for that choice"),
-                    spread,
-                )
-            )
-    parts += ["### What the predictions rest on", _importance(importance, explanation)]
-    return "\n\n".join(parts)
-
-
-def _group_table(column: str, names: Sequence[str], evaluation: Evaluation) -> str:
-    cells = {
-        (row["group"], row["rows"], row["metric"]): row
-        for row in evaluation.groups
-        if row["column"] == column
-    }
-    lines = []
-    for group, rows in dict.fromkeys(key[:2] for key in cells):
-        scored = [cells[group, rows, name] for name in names]
-        lines.append((group, f"{rows:,}", *(_with_verdict(row) for row in scored)))
-    return _table(("group", "test rows", *names), lines)
-
-
-def _with_verdict(row: Mapping[str, Any]) -> str:
-    told = row["verdict"] in ("better", "worse", "too few rows")
-    return str(_limits(row)) + (f" ({row['verdict']})" if told else "")
-
-
-def _importance(importance: Mapping[str, float], explanation: Explanation) -> str:
-    top = list(importance.items())[:_TOP]
-    note = f" The {_TOP} largest of {len(importance)}." if len(importance) > _TOP else ""
-    return (
-        f"Mean |SHAP value| over {explanation['rows']:,} test rows, in {explanation['unit']} "
-        f"({explanation['method']}).{note} It says what moves this model's output, not what "
-        "causes the target.\n\n"
-        + _table(("column", "mean |SHAP|"), [(name, f"{value:.4g}") for name, value in top])
-    )
-
-
 def _ethics(evaluation: Evaluation) -> str:
     if not evaluation.groups:
         return "Not assessed: no sensitive column was given."
-    columns = ", ".join(_text(c) for c in dict.fromkeys(row["column"] for row in evaluation.groups))
+    columns = ", ".join(text(c) for c in dict.fromkeys(row["column"] for row in evaluation.groups))
     worse: dict[tuple[str, str], list[str]] = {}
     for row in evaluation.groups:
         if row["verdict"] == "worse":
@@ -254,7 +177,7 @@ def _ethics(evaluation: Evaluation) -> str:
         parts.append("These groups score worse than the whole, beyond chance for each score alone:")
         parts.append(
             "\n".join(
-                f"- {_text(column)} = {_text(group)}: {', '.join(names)}"
+                f"- {text(column)} = {text(group)}: {', '.join(names)}"
                 for (column, group), names in worse.items()
             )
         )
@@ -267,8 +190,7 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
     if not findings:
         return "None: see the how-to `diagnose` for what is looked for."
     return "\n".join(
-        f"- **{_text(each['code'])}** ({each['severity']}): {_text(each['message'])} "
-        f"{each['remedy']}"
+        f"- **{text(each['code'])}** ({each['severity']}): {text(each['message'])} {each['remedy']}"
         for each in findings
     )
 
@@ -278,6 +200,8 @@ def _caveats(manifest: Manifest, evaluation: Evaluation, explanation: Explanatio
         "Base value plus SHAP values give the network's output to within a relative error of "
         f"{explanation['additivity_error']:.1e}.",
     ]
+    if warning := failed(manifest.explanation):
+        items.append(warning)
     if any(given.kind is Kind.CATEGORICAL for given in manifest.inputs):
         items.append(
             "Categories that are not known (too rare, or not in the training rows) are treated "
@@ -299,76 +223,3 @@ def _caveats(manifest: Manifest, evaluation: Evaluation, explanation: Explanatio
             "correct for all of that."
         )
     return "\n".join(f"- {item}" for item in items)
-
-
-def _loading(manifest: Manifest) -> str:
-    row = json.dumps({given.name: _example(given) for given in manifest.inputs})
-    quoted = row.replace("'", "'\\''")
-    return f"""Over HTTP, where Pellucid serves it:
-
-```sh
-curl "$PELLUCID_URL/v1/models/{manifest.name}/predict" \\
-  -H 'Content-Type: application/json' -d '[{quoted}]'
-```
-
-From MLflow, once it is `champion`:
-
-```python
-import mlflow
-import onnxruntime
-
-model = mlflow.onnx.load_model("models:/{manifest.name}@champion")
-session = onnxruntime.InferenceSession(model.SerializeToString())
-```
-
-{_inputs_of_graph(manifest)}"""
-
-
-def _inputs_of_graph(manifest: Manifest) -> str:
-    shaped = [given for given in manifest.inputs if given.shape]
-    if not shaped:
-        return "Every input is one raw column, of shape (rows,)."
-    listed = ", ".join(
-        f"{_text(given.name)} {given.datatype} (rows, {', '.join(map(str, given.shape))})"
-        for given in shaped
-    )
-    return (
-        f"The graph itself takes arrays: {listed}. `mlflow.pyfunc.load_model` takes image files "
-        "as bytes, lists and strings."
-    )
-
-
-def _example(given: Input) -> object:
-    if given.kind is Kind.CATEGORICAL:
-        return given.categories[0] if given.categories else ""
-    if given.shape:
-        return {
-            Kind.IMAGE: "<base64 of a PNG or JPEG file>",
-            Kind.SEQUENCE: [0.5, None, 1.5],
-            Kind.TEXT: "Some text.",
-        }[given.kind]
-    return {Kind.BOOLEAN: True, Kind.DATETIME: "2026-01-31T12:00:00"}.get(given.kind, 0)
-
-
-def _limits(row: Mapping[str, Any]) -> Interval:
-    return Interval(row["value"], row["low"], row["high"])
-
-
-def _plain(part: Any) -> str:
-    """A part of the plan in words: "sgd (lr 0.01, momentum 0.9)"."""
-    if not part:
-        return "not recorded"
-    options = ", ".join(f"{k} {v}" for k, v in part.items() if k != "kind" and v is not None)
-    return f"{part.get('kind', 'unnamed')} ({options})" if options else str(part.get("kind"))
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [[_text(cell) for cell in line] for line in (header, *rows)]
-    lines.insert(1, ["---"] * len(header))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _text(value: object) -> str:
-    """A user's text, on one line, that Markdown takes literally."""
-    line = " ".join(str(value).split())
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", line)

@@ -1,8 +1,4 @@
-"""The two ways to SHAP values, with the `shap` package, over blocks of the dense vector.
-
-Both take a frozen network in float64 on the CPU, dense (N, width) -> raw (N, outputs), background
-rows (B, width), the rows to explain (N, width), and where the block of each raw column starts.
-"""
+"""Shapley values by permutations, with the `shap` package: for any function of the dense vector."""
 
 import copy
 from collections.abc import Callable
@@ -12,67 +8,30 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Values = tuple[Floats, Floats]  # (N, columns, outputs), base (outputs,)
+from pellucid_pipelines.explain.values import Floats
 
-EXACT = (  # modules that shap.DeepExplainer propagates through exactly
-    nn.Linear,
-    nn.BatchNorm1d,
-    nn.Dropout,
-    nn.Identity,
-    nn.Flatten,
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.SELU,
-    nn.GELU,
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.Softplus,
-)
+Integers = npt.NDArray[np.int64]
+
 _PERMUTATIONS = 1  # there and back; exact for interactions of two columns
 _BATCH_BYTES = 2**26
-_GROUP_BYTES = 2**20
-
-
-def deep(model: nn.Module, background: Tensor, dense: Tensor, blocks: Integers) -> Values:
-    """DeepSHAP over the dense vector, its values added up per raw column.
-
-    shap explains row after row; here a group of rows lies side by side as one row of a model that
-    adds up their outputs, which gives each row the same values in far fewer passes.
-    """
-    import shap
-
-    group = max(1, _GROUP_BYTES // background.numpy().nbytes)
-    values = []
-    for rows in torch.split(dense, group):
-        beside = background.unsqueeze(1).expand(-1, len(rows), -1).contiguous()
-        explainer = shap.DeepExplainer(_SideBySide(model), beside)
-        values.append(explainer.shap_values(rows.unsqueeze(0), check_additivity=False)[0])
-    per_column = np.add.reduceat(np.concatenate(values), blocks, axis=1)
-    return per_column, model(background).mean(dim=0).numpy()
-
-
-class _SideBySide(nn.Module):
-    """(N, rows, width) -> (N, outputs): the sum over the rows of a network's raw outputs."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, groups: Tensor) -> Tensor:
-        count, rows, width = groups.shape
-        raw: Tensor = self.network(groups.reshape(count * rows, width))
-        return raw.reshape(count, rows, -1).sum(dim=1)
 
 
 def permutation(
     model: nn.Module, background: Tensor, dense: Tensor, blocks: Integers, seed: int
-) -> Values:
+) -> tuple[Floats, Floats]:
     """Shapley values by antithetic permutations (Castro et al., 2009), raw column by raw column.
 
-    In float32, which takes half the time and adds up to 1e-6.
+    In float32, which takes half the time and adds up to 1e-6. Background rows count alike.
+
+    Args:
+        model: frozen: dense (N, width) -> raw (N, outputs).
+        background: (B, width).
+        dense: (N, width), the rows to explain.
+        blocks: (columns,), where the block of each raw column starts.
+        seed: of the permutations.
+
+    Returns:
+        Values (N, columns, outputs) and base (outputs,).
     """
     import shap
 
