@@ -2,8 +2,8 @@
 
 Both bundles predict the job's own test rows in ONNX Runtime. Writes
 JOB_DIR/outputs/comparison.json: either `metric`, `champion`, `candidate`, `difference` (positive:
-the candidate is better) with its limits `low` and `high` (paired bootstrap), and `rows`; or
-`incomparable` with the reason.
+the candidate is better) with its limits `low` and `high` (paired bootstrap), and `rows`, and how
+`importance` moved between the columns; or `incomparable` with the reason.
 """
 
 import json
@@ -25,9 +25,11 @@ from pellucid.jobs.workspace import Workspace, write_atomically
 from pellucid.plan import Plan
 from pellucid.raw.columns import tokenizer_in
 from pellucid.schema import Kind, Role
+from pellucid_pipelines import shifts
 from pellucid_pipelines.export import raw_inputs, run_onnx
 
 _PIECE = 1024  # rows that are decoded at once
+_SHIFTS = 20  # columns
 
 
 def compare(champion: Bundle, workspace: Workspace) -> dict[str, Any]:
@@ -76,6 +78,23 @@ def compare(champion: Bundle, workspace: Workspace) -> dict[str, Any]:
         "low": limits[0],
         "high": limits[1],
         "rows": len(rows),
+        "importance": _importance(champion, candidate),
+    }
+
+
+def _importance(champion: Bundle, candidate: Bundle) -> dict[str, Any]:
+    """What the predictions rest on: how much of it moved, and the columns that changed most.
+
+    null stands for what is not defined, as where a bundle explains no rows.
+    """
+    found = shifts.compare(champion, candidate)
+    moved = [
+        {"column": each.column, "champion": each.old, "candidate": each.new}
+        for each in found.columns[:_SHIFTS]
+    ]
+    known = {"moved": found.moved, "rank_correlation": found.agreement}
+    return {name: value if math.isfinite(value) else None for name, value in known.items()} | {
+        "columns": moved
     }
 
 

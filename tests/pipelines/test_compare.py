@@ -158,4 +158,12 @@ def test_the_command_writes_the_answer(job, tmp_path):
     command = [sys.executable, "-m", "pellucid_pipelines.compare", champion.root, job.root]
     subprocess.run(command, check=True, timeout=120)
     answer = json.loads((job.outputs / "comparison.json").read_bytes())
-    assert answer == pytest.approx(compare(champion, job))
+    expected = compare(champion, job)
+    assert answer.pop("importance") == expected.pop("importance")
+    assert answer == pytest.approx(expected)
+
+
+def test_it_tells_how_importance_moved(job, tmp_path):
+    same = compare(sealed(tmp_path / "champion", weight=1.0), job)["importance"]
+    assert same["moved"] == 0
+    assert same["columns"] == [{"column": "amount", "champion": 1.0, "candidate": 1.0}]
