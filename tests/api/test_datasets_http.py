@@ -38,12 +38,40 @@ def test_an_upload_is_a_version(client):
     dataset = response.json()
     assert (dataset["rows"], dataset["source"]) == (40, "credit.csv")
     assert dataset["data_schema"]["columns"] == [
-        {"name": "age", "type": "float64", "role": "feature"},
-        {"name": "job", "type": "string", "role": "sensitive"},
-        {"name": "bad", "type": "string", "role": "target"},
+        {"name": "age", "type": "float64", "role": "feature", "constraint": None},
+        {"name": "job", "type": "string", "role": "sensitive", "constraint": None},
+        {"name": "bad", "type": "string", "role": "target", "constraint": None},
     ]
     for reference in ("credit", "credit@1", dataset["sha256"]):
         assert client.get(f"/v1/datasets/{reference}").json() == dataset
+
+
+def test_columns_may_be_constrained(client):
+    age = {"change": "increase", "high": 90}
+    roles, constraints = json.dumps({"bad": "target"}), json.dumps({"age": age})
+    first = upload(client, CSV, roles=roles, constraints=constraints).json()
+    assert first["data_schema"]["columns"][0]["constraint"] == age | {"low": None, "high": 90.0}
+    assert upload(client, CSV).json() == first
+    other = upload(client, CSV, roles=roles, constraints='{"age": {"change": "never"}}').json()
+    assert (other["version"], other["sha256"]) == (2, first["sha256"])
+
+
+@pytest.mark.parametrize(
+    ("constraints", "said"),
+    [
+        ({"agee": {"change": "never"}}, "'agee', which is not there"),
+        ({"age": {"change": "up"}}, "'decrease'"),
+        ({"age": {"low": 3, "high": 2}}, "low 3 is above high 2"),
+        ({"age": "never"}, "valid dictionary"),
+        ({"job": {"change": "increase"}}, "holds strings, which have no order"),
+        ({"bad": {"change": "free"}}, "is no feature but target"),
+    ],
+)
+def test_constraints_that_no_column_can_have(kept, constraints, said):
+    roles = json.dumps({"bad": "target"})
+    response = upload(kept, CSV, roles=roles, constraints=json.dumps(constraints))
+    assert response.status_code == 422
+    assert said in response.json()["detail"]
 
 
 def test_the_same_content_again_is_the_same_version(client):
@@ -239,9 +267,9 @@ def test_a_zip_of_images(client):
     response = upload(client, zip_of_images(), "pets.zip")
     assert response.status_code == 201
     assert response.json()["data_schema"]["columns"] == [
-        {"name": "image", "type": "binary", "role": "feature"},
-        {"name": "label", "type": "string", "role": "target"},
-        {"name": "path", "type": "string", "role": "ignore"},
+        {"name": "image", "type": "binary", "role": "feature", "constraint": None},
+        {"name": "label", "type": "string", "role": "target", "constraint": None},
+        {"name": "path", "type": "string", "role": "ignore", "constraint": None},
     ]
     image, label, _ = client.get("/v1/datasets/pets/profile").json()
     assert (image["kind"], image["images"]["formats"]) == ("image", {"PNG": 12})

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import InvalidInput, NotFound
 from pellucid.resources import ColumnProfile, Dataset, Job, Lineage, Page
-from pellucid.schema import Role, StorageType
+from pellucid.schema import Constraint, Role, StorageType
 from pellucid_api.bodies import json_field
 from pellucid_api.deps import Cursor, Held, Limit, Reference
 from pellucid_api.services import Services
@@ -49,6 +49,12 @@ UPLOAD_FORM = {
                             "id, time or weight.",
                             "examples": ['{"bad": "target", "sex": "sensitive"}'],
                         },
+                        "constraints": {
+                            "type": "string",
+                            "description": "JSON: column to what counterfactuals may make of it: "
+                            "change (free, never, increase, decrease), low, high.",
+                            "examples": ['{"age": {"change": "never"}, "amount": {"low": 250}}'],
+                        },
                         "parent": {
                             "type": "string",
                             "description": "The version that this one was made from.",
@@ -61,6 +67,7 @@ UPLOAD_FORM = {
 }
 _Types = TypeAdapter(dict[str, StorageType])
 _Roles = TypeAdapter(dict[str, Role])
+_Constraints = TypeAdapter(dict[str, Constraint])
 
 
 async def upload(request: Request, response: Response, services: Held) -> Dataset:
@@ -139,7 +146,7 @@ def lineage(services: Held, reference: Reference) -> Lineage:
 
 
 def _add(services: Services, form: Upload) -> tuple[Dataset, bool]:
-    known = {"name", "types", "roles", "parent"}
+    known = {"name", "types", "roles", "constraints", "parent"}
     if unknown := sorted(form.fields.keys() - known):
         raise InvalidInput(
             f"The form has a field {unknown[0]!r} that is not known.",
@@ -153,6 +160,7 @@ def _add(services: Services, form: Upload) -> tuple[Dataset, bool]:
             filename=form.filename,
             types=_checked(_Types, form, "types"),
             roles=_checked(_Roles, form, "roles"),
+            constraints=_checked(_Constraints, form, "constraints"),
             parent=form.fields.get("parent") or None,
         )
     except OSError as error:

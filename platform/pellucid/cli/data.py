@@ -3,10 +3,11 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pellucid.cli.constraints import read_constraints
 from pellucid.cli.terminal import (
     Cursor,
     Json,
@@ -49,12 +50,21 @@ def add(
     roles: Annotated[
         list[str] | None, typer.Option("--role", help="COLUMN=ROLE: target, sensitive, time, ...")
     ] = None,
+    constraints: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--constraint",
+            help="COLUMN=CHANGE: never, increase, decrease, free; or COLUMN=LOW..HIGH. Of "
+            "counterfactuals.",
+        ),
+    ] = None,
     parent: Annotated[str | None, typer.Option(help="The version that this one came from.")] = None,
     as_json: Json = False,
 ) -> None:
     """Register a CSV, Parquet, JSON lines or .npz file, or a zip of images in class folders."""
     name = name or file.name.split(".")[0]
-    dataset = _upload(file, name, _pairs(types), _pairs(roles), parent)
+    limits = read_constraints(constraints)
+    dataset = _upload(file, name, _pairs(types), _pairs(roles), limits, parent)
     _show(dataset, as_json)
 
 
@@ -185,7 +195,8 @@ def demo(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, f"{name}.parquet")
         _write(table, file)
-        dataset = _upload(file, name, {}, {column: role.value for column, role in roles.items()})
+        named = {column: role.value for column, role in roles.items()}
+        dataset = _upload(file, name, {}, named, {})
     _show(dataset, as_json)
 
 
@@ -205,6 +216,7 @@ def _upload(
     name: str,
     types: Mapping[str, str],
     roles: Mapping[str, str],
+    constraints: Mapping[str, Mapping[str, Any]],
     parent: str | None = None,
 ) -> "Dataset":
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -227,6 +239,7 @@ def _upload(
             name=name,
             types=types,
             roles=roles,
+            constraints=constraints,
             parent=parent,
             progress=lambda sent, total: progress.update(task, completed=sent, total=total),
         )

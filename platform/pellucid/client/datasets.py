@@ -30,12 +30,14 @@ class Datasets:
         name: str,
         types: Mapping[str, str] | None = None,
         roles: Mapping[str, str] | None = None,
+        constraints: Mapping[str, Mapping[str, Any]] | None = None,
         parent: str | None = None,
         progress: Progress | None = None,
     ) -> Dataset:
         """Upload a file, streamed from disk; the same content again is the same version."""
         fields = {"name": name, "types": json.dumps(dict(types or {}))}
         fields["roles"] = json.dumps(dict(roles or {}))
+        fields["constraints"] = json.dumps(dict(constraints or {}))
         if parent:
             fields["parent"] = parent
         with file.open("rb") as opened:

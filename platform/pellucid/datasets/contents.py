@@ -14,15 +14,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pellucid.datasets.engine import storage_errors
-from pellucid.datasets.ingest import Ingested, check_columns, ingest
+from pellucid.datasets.ingest import Ingested, ingest
 from pellucid.datasets.profiling import profile_file
 from pellucid.resources import ColumnProfile
-from pellucid.schema import Role, StorageType
+from pellucid.schema import Schema, StorageType
 
 _DATA = "data.parquet"
 _PROFILE = "profile.json"
@@ -42,12 +42,18 @@ class Contents:
         *,
         file: str,
         types: Mapping[str, StorageType],
-        roles: Mapping[str, Role],
-    ) -> Ingested:
+        describe: Callable[[Ingested], Schema],
+    ) -> tuple[Ingested, Schema]:
         """Read a file and keep its content; nothing is kept on any error.
 
+        Args:
+            source: the file; it is only read.
+            file: what the user calls it.
+            types: types to use instead of the inferred ones.
+            describe: gives the schema, or refuses what was read.
+
         Raises:
-            InvalidData: the content, or a column in `types` or `roles`, cannot be taken.
+            InvalidData: the content, or a column in `types`, cannot be taken; or as `describe`.
             StorageFull: no space was left.
         """
         with storage_errors(file), self._incoming() as directory:
@@ -62,12 +68,12 @@ class Contents:
                 types=types,
                 max_cell_bytes=self._max_cell_bytes,
             )
-            check_columns(roles, list(ingested.types), file, "roles")
+            schema = describe(ingested)
             if not self.path(ingested.sha256).exists():
                 profiles = profile_file(content / _DATA, ingested.types, file=file, scratch=scratch)
                 _write_profiles(content / _PROFILE, profiles)
                 self._publish(content, ingested.sha256)
-        return ingested
+        return ingested, schema
 
     def path(self, sha256: str) -> Path:
         """The Parquet file of a content."""

@@ -15,14 +15,14 @@ from sqlalchemy.orm import Session
 
 from pellucid.analysis.profiles import warnings_of
 from pellucid.datasets.contents import Contents
-from pellucid.datasets.ingest import Ingested
+from pellucid.datasets.ingest import Ingested, check_columns
 from pellucid.db.session import Database
 from pellucid.db.tables.datasets import DatasetRow
 from pellucid.errors import InvalidData, InvalidInput, NotFound
 from pellucid.plan import NAME_PATTERN
 from pellucid.raw import images
 from pellucid.resources import ColumnProfile, Dataset, Page
-from pellucid.schema import Column, Role, Schema, StorageType
+from pellucid.schema import Column, Constraint, Role, Schema, StorageType
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBERED = re.compile(r"(?P<name>[^@]+)@(?P<version>\d{1,9})")
@@ -48,6 +48,7 @@ class DatasetStore:
         filename: str | None = None,
         types: Mapping[str, StorageType] | None = None,
         roles: Mapping[str, Role] | None = None,
+        constraints: Mapping[str, Constraint] | None = None,
         parent: str | None = None,
     ) -> tuple[Dataset, bool]:
         """Register a CSV, Parquet, JSON lines or .npz file, or a zip of images in class folders.
@@ -58,14 +59,15 @@ class DatasetStore:
             filename: what the user calls the file, in errors and as the version's source.
             types: types of columns, instead of the inferred ones.
             roles: roles of columns; the others are features.
+            constraints: on what counterfactuals make of columns.
             parent: a reference to the version that this one was made from.
 
         Returns:
             The version, and whether it is new. The same content under the same name is the
-            version that is there already, unless other roles are asked for.
+            version that is there already, unless other roles or constraints are asked for.
 
         Raises:
-            InvalidData: the name, a type, a role or the content cannot be taken.
+            InvalidData: the name, a type, a role, a constraint or the content cannot be taken.
             NotFound: there is no such parent.
             StorageFull: no space was left; nothing was kept.
         """
@@ -73,19 +75,22 @@ class DatasetStore:
         _check_name(name)
         wanted = _choices(roles, Role, file, "roles")
         ancestor = self.get(parent).sha256 if parent else None
-        ingested = self._contents.take(
-            source, file=file, types=_choices(types, StorageType, file, "types"), roles=wanted
+        ingested, schema = self._contents.take(
+            source,
+            file=file,
+            types=_choices(types, StorageType, file, "types"),
+            describe=lambda found: _schema(found, wanted, constraints or {}, file),
         )
         row = DatasetRow(
             name=name,
             sha256=ingested.sha256,
             rows=ingested.rows,
             bytes=self.path(ingested.sha256).stat().st_size,
-            data_schema=_schema(ingested, {**ingested.roles, **wanted}).model_dump(mode="json"),
+            data_schema=schema.model_dump(mode="json", exclude_none=True),
             source=file,
             parent=ancestor,
         )
-        return self._record(row, any_roles=not wanted)
+        return self._record(row, any_schema=not wanted and not constraints)
 
     def get(self, reference: str) -> Dataset:
         """The version that a reference names: `credit` (newest), `credit@3`, or a SHA-256.
@@ -168,7 +173,7 @@ class DatasetStore:
         following = str(rows[limit - 1].id) if len(rows) > limit else None
         return Page(items=[_dataset(row) for row in rows[:limit]], next_cursor=following)
 
-    def _record(self, row: DatasetRow, *, any_roles: bool) -> tuple[Dataset, bool]:
+    def _record(self, row: DatasetRow, *, any_schema: bool) -> tuple[Dataset, bool]:
         """The version of this content under this name: the one that is there, or the next.
 
         Where writers do not queue up, two may go for the same number; the second starts over.
@@ -185,7 +190,7 @@ class DatasetStore:
                     ).first()
                     known = of_name.where(DatasetRow.sha256 == row.sha256)
                     for other in session.scalars(known.order_by(DatasetRow.version.desc())):
-                        if any_roles or other.data_schema == row.data_schema:
+                        if any_schema or other.data_schema == row.data_schema:
                             return _dataset(other), False
                     added = DatasetRow(**values, version=newest.version + 1 if newest else 1)
                     session.add(added)
@@ -209,13 +214,33 @@ def _as_json(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
-def _schema(ingested: Ingested, roles: Mapping[str, Role]) -> Schema:
-    return Schema(
+def _schema(
+    ingested: Ingested,
+    roles: Mapping[str, Role],
+    constraints: Mapping[str, Constraint],
+    file: str,
+) -> Schema:
+    """The columns that were read, with their roles and constraints. Raises `InvalidData`."""
+    for key, given in (("roles", roles), ("constraints", constraints)):
+        check_columns(given, list(ingested.types), file, key)
+    roles = {**ingested.roles, **roles}
+    schema = Schema(
         columns=tuple(
-            Column(name=name, type=storage, role=roles.get(name, Role.FEATURE))
+            Column(
+                name=name,
+                type=storage,
+                role=roles.get(name, Role.FEATURE),
+                constraint=constraints.get(name),
+            )
             for name, storage in ingested.types.items()
         )
     )
+    for column in schema.columns:
+        misfit = column.constraint and column.constraint.misfit(column)
+        if misfit:
+            where = {"file": file, "column": column.name}
+            raise InvalidData(misfit[0], where=where, remedy=misfit[1])
+    return schema
 
 
 def _dataset(row: DatasetRow) -> Dataset:
