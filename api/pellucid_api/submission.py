@@ -6,44 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
 
 from pellucid.datasets.targets import check_target
-from pellucid.errors import InvalidData, InvalidInput, InvalidPlan, NotFound
-from pellucid.parts import divide
-from pellucid.plan import NAME_PATTERN, Plan, resolve
-from pellucid.plan.scoring import ScoringPlan
+from pellucid.errors import InvalidData, InvalidPlan, NotFound
+from pellucid.plan import Plan, resolve
 from pellucid.resources import Dataset, Job
 from pellucid.search.space import check
-from pellucid.tracking.contract import CHAMPION
-from pellucid_api.engine.rows import check_names
-from pellucid_api.engine.tables import spreads
 from pellucid_api.services import Services
-
-
-class WantedScoring(BaseModel):
-    """What is to be scored, and with which version of the model."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    dataset: str = Field(
-        description="`credit` (the newest), `credit@3`, or a SHA-256.", examples=["credit@3"]
-    )
-    version: int | None = Field(default=None, ge=1, description="Of the model.", examples=[2])
-    alias: str | None = Field(
-        default=None, description="In place of the version; looked up once, now. Default: champion."
-    )
-    keep: list[str] | None = Field(
-        default=None,
-        description="Columns beside the predictions. Default: all that are no input of the model.",
-        examples=[["customer"]],
-    )
-    register_as: str | None = Field(
-        default=None,
-        pattern=NAME_PATTERN,
-        description="The predictions become a version of this data set.",
-        examples=["credit-scored"],
-    )
 
 
 def submit(services: Services, value: Any, idempotency_key: str | None) -> Job:
@@ -55,7 +24,7 @@ def submit(services: Services, value: Any, idempotency_key: str | None) -> Job:
         IdempotencyConflict: the key came before, with another plan.
     """
     plan = Plan.parse(value)
-    dataset = _dataset(services, plan.data.dataset, "data.dataset")
+    dataset = dataset_of(services, plan.data.dataset, "data.dataset")
     resolved = _pinned(services, _resolved(services, plan, dataset))
     _check_target(services, dataset, resolved)
     kept = resolved.model_dump(mode="json")
@@ -68,51 +37,13 @@ def submit(services: Services, value: Any, idempotency_key: str | None) -> Job:
         kind="training" if resolved.search is None else "search",
         data_version=dataset.sha256,
         idempotency_key=idempotency_key,
-        fingerprint=_fingerprint(value),
+        fingerprint=fingerprint(value),
     )
     return job
 
 
-def submit_scoring(
-    services: Services, model: str, wanted: WantedScoring, idempotency_key: str | None
-) -> Job:
-    """Queue the scoring of a data set version, its columns checked against the model's inputs.
-
-    Raises:
-        NotFound: there is no such model, version or alias.
-        InvalidPlan: there is no such data set.
-        InvalidInput: both a version and an alias are named.
-        InvalidRows: a column is missing.
-        IdempotencyConflict: the key came before, with another request.
-    """
-    if wanted.version is not None and wanted.alias is not None:
-        raise InvalidInput("Both a version and an alias are named.", remedy="Name one of them.")
-    version = wanted.version or _aliased(services, model, wanted.alias or CHAMPION)
-    dataset = _dataset(services, wanted.dataset, "dataset")
-    inputs = services.pool.bundle(model, version).manifest.inputs
-    names = [each.name for each in inputs]
-    sent, kept = divide(dataset.data_schema.names, names, wanted.keep)
-    if not spreads(sent, inputs):
-        check_names(sent, inputs)
-    plan = ScoringPlan(
-        model=model,
-        version=version,
-        dataset=f"{dataset.name}@{dataset.version}",
-        keep=tuple(kept),
-        register_as=wanted.register_as,
-    )
-    job, _ = services.queue.submit(
-        plan.model_dump(mode="json"),
-        name=model,
-        kind="scoring",
-        data_version=dataset.sha256,
-        idempotency_key=idempotency_key,
-        fingerprint=_fingerprint({"model": model} | wanted.model_dump(mode="json")),
-    )
-    return job
-
-
-def _dataset(services: Services, reference: str, path: str) -> Dataset:
+def dataset_of(services: Services, reference: str, path: str) -> Dataset:
+    """The data set version that a request names at this path. Raises `InvalidPlan`."""
     try:
         return services.datasets.get(reference)
     except NotFound as error:
@@ -135,7 +66,7 @@ def _pinned(services: Services, plan: Plan) -> Plan:
     if transfer is None:
         return plan
     try:
-        number = transfer.number or _aliased(services, transfer.name, str(transfer.alias))
+        number = transfer.number or aliased(services, transfer.name, str(transfer.alias))
         services.registry.version(transfer.name, number)
     except NotFound as error:
         raise InvalidPlan(
@@ -157,7 +88,7 @@ def _open(given: Plan, resolved: Plan) -> dict[str, Any]:
     return given.model_dump(mode="json", exclude_unset=True) | {key: whole[key] for key in settled}
 
 
-def _aliased(services: Services, name: str, alias: str) -> int:
+def aliased(services: Services, name: str, alias: str) -> int:
     """The version that an alias points to. Raises `NotFound`."""
     aliases = services.registry.model(name).aliases
     if alias not in aliases:
@@ -201,6 +132,7 @@ def _check_positive_class(column: pa.ChunkedArray, plan: Plan) -> None:
         )
 
 
-def _fingerprint(value: Any) -> str:
+def fingerprint(value: Any) -> str:
+    """Of a request: what an Idempotency-Key stands for."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pellucid.errors import Conflict, NotFound, PellucidError
 from pellucid.jobs.worker import Worker
 from pellucid.resources import Job, JobStatus
 from pellucid.tracking.imports import import_onnx
-from support import dying_scoring, foreign
+from support import dying_batch, foreign
 from support.workers import at_work, wait_until
 
 ROWS = 400
@@ -118,10 +119,6 @@ def test_an_alias_is_settled_on_submission(client, registry, register, tmp_path)
     assert pq.read_table(tmp_path / "out.parquet").column_names[0] == "label"
 
 
-def dying(root: Path) -> list[str]:
-    return [sys.executable, dying_scoring.__file__, str(root)]
-
-
 def test_a_killed_process_goes_on_behind_its_last_part(client, registry, tmp_path):
     registered(client, tmp_path, table())
     whole = client.jobs.score("credit", "new")
@@ -130,7 +127,7 @@ def test_a_killed_process_goes_on_behind_its_last_part(client, registry, tmp_pat
     client.jobs.download_predictions(whole.id, tmp_path / "whole.parquet")
 
     job = client.jobs.score("credit", "new")
-    with working(client, registry, scoring=dying):
+    with working(client, registry, scoring=partial(dying_batch.command, "scoring")):
         done = client.jobs.wait(job.id)
     assert (done.status, done.attempt) == (JobStatus.SUCCEEDED, 3), done.reason
     states = [event.data for event in client.jobs.events(job.id) if event.kind == "state"]

@@ -16,7 +16,7 @@ from pellucid.db.session import Database
 from pellucid.errors import Conflict, IdempotencyConflict, InvalidInput, LeaseLost, NotFound
 from pellucid.jobs import claims, rows
 from pellucid.jobs.queue import Claim, JobQueue, Position
-from pellucid.resources import Job, JobStatus
+from pellucid.resources import BATCH_KINDS, Job, JobKind, JobStatus
 
 LEASE = 60.0
 
@@ -375,11 +375,30 @@ def test_processes_claim_each_attempt_exactly_once(url: str, database: Database)
     assert sum(claims.values()) > len(jobs)
 
 
-def test_a_scoring_is_claimed_like_a_training_and_has_no_run(queue: JobQueue) -> None:
-    job, _ = queue.submit({"model": "credit"}, name="credit", data_version="a" * 64, kind="scoring")
+@pytest.mark.parametrize("kind", BATCH_KINDS)
+def test_a_batch_is_claimed_like_a_training_and_has_no_run(queue: JobQueue, kind: JobKind) -> None:
+    job, _ = queue.submit({"model": "credit"}, name="credit", data_version="a" * 64, kind=kind)
     held = claim(queue)
-    assert (held.job.id, held.job.kind) == (job.id, "scoring")
+    assert (held.job.id, held.job.kind) == (job.id, kind)
     queue.finish(held, JobStatus.FAILED, "Row 3 does not fit.")
     assert queue.unclosed_runs() == []
     assert queue.claim_search("keeper", 60.0) is None
     assert queue.retry(job.id).status is JobStatus.QUEUED
+
+
+def test_jobs_by_kind_and_by_how_long_ago_they_ended(queue: JobQueue) -> None:
+    training = submit(queue)
+    made: dict[JobKind, Job] = {
+        kind: queue.submit({}, name="credit", data_version="a" * 64, kind=kind)[0]
+        for kind in BATCH_KINDS
+    }
+    assert [job.id for job in queue.list(kind="training").items] == [training.id]
+    for kind, job in made.items():
+        assert [found.id for found in queue.list(kind=kind, name="credit").items] == [job.id]
+    assert queue.list(kind="scoring", status=JobStatus.FAILED).items == []
+    assert queue.ended(BATCH_KINDS, 0) == []
+    for job in (training, *made.values()):
+        queue.cancel(job.id)
+    assert set(queue.ended(BATCH_KINDS, 0)) == {job.id for job in made.values()}
+    assert queue.ended(["scoring"], 0) == [made["scoring"].id]
+    assert queue.ended(BATCH_KINDS, 60) == []

@@ -1,4 +1,4 @@
-"""Jobs, trainings and scorings: submit, watch, cancel, retry."""
+"""Jobs of every kind: submit, watch, cancel, retry."""
 
 import hashlib
 from typing import Annotated
@@ -10,10 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from pellucid.errors import Conflict, NotFound
 from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan
-from pellucid.resources import Job, JobStatus, Page
-from pellucid_api import submission
+from pellucid.plan.batch import BatchPlan, ExplanationPlan, ScoringPlan
+from pellucid.resources import Job, JobKind, JobStatus, Page
+from pellucid_api import batch_submission, submission
 from pellucid_api.bodies import PlanBody
 from pellucid_api.deps import Cursor, Held, JobId, Limit, ModelName
+from pellucid_api.services import Services
 
 _POLL_SECONDS = "2"
 _EXAMPLE = {
@@ -62,7 +64,7 @@ def submit_scoring(
     response: Response,
     services: Held,
     name: ModelName,
-    body: submission.WantedScoring,
+    body: batch_submission.WantedScoring,
     idempotency_key: Key = None,
 ) -> Job:
     """Submit a scoring: predictions for every row of a data set version, as a job.
@@ -70,40 +72,48 @@ def submit_scoring(
     It runs beside the trainings, whether or not the service is up meanwhile. Watch the job under
     `Location`; its predictions are at `/v1/jobs/{job_id}/predictions`.
     """
-    job = submission.submit_scoring(services, name, body, idempotency_key)
+    job = batch_submission.submit_scoring(services, name, body, idempotency_key)
+    _watch(response, job)
+    return job
+
+
+def submit_explanation(
+    response: Response,
+    services: Held,
+    name: ModelName,
+    body: batch_submission.WantedExplanation,
+    idempotency_key: Key = None,
+) -> Job:
+    """Submit an explanation: SHAP values for every row of a data set version, as a job.
+
+    It is to a scoring what `/explain` is to `/predict`. Its values are at
+    `/v1/jobs/{job_id}/explanations`.
+    """
+    job = batch_submission.submit_explanation(services, name, body, idempotency_key)
     _watch(response, job)
     return job
 
 
 def predictions(services: Held, job_id: JobId) -> FileResponse:
     """Download a scoring's predictions, as Parquet, in the order of the data set's rows."""
-    job = services.queue.get(job_id)
-    if job.kind != "scoring" or job.status is not JobStatus.SUCCEEDED:
-        raise Conflict(
-            f"The job, a {job.kind}, is {job.status}: it has no predictions.",
-            where={"job": job_id},
-            remedy="Only a scoring that has succeeded has.",
-        )
-    path = Workspace(services.settings.home / "jobs" / job.id).predictions
-    if not path.is_file():
-        raise NotFound(
-            "The predictions are not here.",
-            where={"job": job_id},
-            remedy="Give every service the same PELLUCID_HOME, or submit the scoring again.",
-        )
-    media_type, filename = "application/vnd.apache.parquet", f"{job.name}-{job.id}.parquet"
-    return FileResponse(path, media_type=media_type, filename=filename)
+    return _download(services, job_id, "scoring", ScoringPlan)
+
+
+def explanations(services: Held, job_id: JobId) -> FileResponse:
+    """Download an explanation's SHAP values, as Parquet, in the order of the data set's rows."""
+    return _download(services, job_id, "explanation", ExplanationPlan)
 
 
 def list_jobs(
     services: Held,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     name: Annotated[str | None, Query(description="Only jobs of this model.")] = None,
+    kind: Annotated[JobKind | None, Query(description="Only jobs of this kind.")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Job]:
     """List jobs, newest first. The trials of a search are listed with it."""
-    return services.queue.list(status=status, name=name, cursor=cursor, limit=limit)
+    return services.queue.list(status=status, name=name, kind=kind, cursor=cursor, limit=limit)
 
 
 def trials(services: Held, job_id: JobId, cursor: Cursor = None, limit: Limit = 50) -> Page[Job]:
@@ -149,6 +159,33 @@ def retry(response: Response, services: Held, job_id: JobId) -> Job:
     job = services.queue.retry(job_id)
     _watch(response, job)
     return job
+
+
+def _download(
+    services: Services, job_id: str, kind: JobKind, plan: type[BatchPlan]
+) -> FileResponse:
+    """The file that a job of this kind has made."""
+    job = services.queue.get(job_id)
+    if job.kind != kind or job.status is not JobStatus.SUCCEEDED:
+        raise Conflict(
+            f"The job, {_a(job.kind)}, is {job.status}: it has no {plan.answers}.",
+            where={"job": job_id},
+            remedy=f"Only {_a(kind)} that has succeeded has.",
+        )
+    path = Workspace(services.settings.home / "jobs" / job.id).answers(plan)
+    if not path.is_file():
+        raise NotFound(
+            f"The {plan.answers} are not here.",
+            where={"job": job_id},
+            remedy=f"Submit the {kind} again: files are removed after PELLUCID_JOB_DAYS. If they "
+            "are newer, give every service the same PELLUCID_HOME.",
+        )
+    media_type, filename = "application/vnd.apache.parquet", f"{job.name}-{job.id}.parquet"
+    return FileResponse(path, media_type=media_type, filename=filename)
+
+
+def _a(kind: JobKind) -> str:
+    return f"{'an' if kind == 'explanation' else 'a'} {kind}"
 
 
 def _watch(response: Response, job: Job) -> None:

@@ -1,6 +1,7 @@
 """A job's progress, live: a bar on a terminal, lines elsewhere.
 
-Of a training over its epochs, of a search over its trials, of a scoring over its rows.
+Of a training over its epochs, of a search over its trials, of a scoring or an explanation over its
+rows.
 """
 
 from typing import Any
@@ -29,7 +30,7 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._epoch = 0
-        self._tenth = 0  # of a scoring's rows
+        self._tenth = 0  # of the rows
         self._best: int | None = None  # trial of a search
 
     def __enter__(self) -> None: ...
@@ -41,7 +42,7 @@ class _Lines:
         if event.kind == "progress" and "trials" in event.data:
             self.search(event.data)
         elif event.kind == "progress" and "rows" in event.data:
-            self.scoring(event.data)
+            self.rows(event.data)
         elif event.kind == "progress":
             self.progress(event.data)
         elif event.kind == "trial":
@@ -69,8 +70,8 @@ class _Lines:
             self._best = best["trial"]
             self.print(f"{data['ended']}/{data['trials']} trials  {_standing(data)}")
 
-    def scoring(self, data: dict[str, Any]) -> None:
-        """Show how many rows are scored."""
+    def rows(self, data: dict[str, Any]) -> None:
+        """Show how many rows are done."""
         tenth = data["rows"] * _LINES_PER_JOB // data["total"]
         if tenth != self._tenth:
             self._tenth = tenth
@@ -118,7 +119,7 @@ class _Bar(_Lines):
         where = f"{_fold(data)}{_losses(data)}"
         self._bar.update(self._task, completed=data["epoch"], total=data["epochs"], losses=where)
 
-    def scoring(self, data: dict[str, Any]) -> None:
+    def rows(self, data: dict[str, Any]) -> None:
         """Move the bar over the rows."""
         done, total = data["rows"], data["total"]
         self._bar.update(self._task, completed=done, total=total, losses=_pace(data))

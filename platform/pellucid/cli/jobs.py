@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -83,17 +83,24 @@ def list_(
         str | None, typer.Option(help="queued, running, succeeded, failed, canceled or pruned.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="training, search, scoring or explanation.")
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """List the jobs, newest first."""
-    from pellucid.resources import JobStatus
+    from pellucid.resources import JobKind, JobStatus
 
     if status and status not in list(JobStatus):
         raise typer.BadParameter(f"{status!r} is none of {', '.join(JobStatus)}")
+    wanted = next((each for each in get_args(JobKind) if each == kind), None)
+    if kind and wanted is None:
+        raise typer.BadParameter(f"{kind!r} is none of {', '.join(get_args(JobKind))}")
+    state = JobStatus(status) if status else None
     with connect() as client:
-        page = client.jobs.list(JobStatus(status) if status else None, name, cursor, limit)
+        page = client.jobs.list(state, name, cursor, limit, kind=wanted)
     if as_json:
         show_json(page)
         return
@@ -193,7 +200,19 @@ def predictions(
     from pellucid.cli.scoring import download
 
     with connect() as client:
-        download(client, job_id, out)
+        download(client.jobs.download_predictions, job_id, out)
+
+
+@app.command()
+def explanations(
+    job_id: JobId,
+    out: Annotated[Path, typer.Option(help="A .parquet or .csv to be written.")],
+) -> None:
+    """Download the SHAP values of an explanation."""
+    from pellucid.cli.scoring import download
+
+    with connect() as client:
+        download(client.jobs.download_explanations, job_id, out)
 
 
 def ended(client: "Client", job_id: str) -> "Job":

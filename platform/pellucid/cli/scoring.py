@@ -1,8 +1,13 @@
-"""`pellucid predict` of many rows: a file, request by request, or a job over a data set."""
+"""`pellucid predict` of many rows: a file, request by request, or a job over a data set.
+
+`pellucid explain` of a data set is such a job, too.
+"""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from pellucid.cli.terminal import connect, console, say
 from pellucid.errors import InvalidInput, NotFound
@@ -70,23 +75,91 @@ def score_as_job(
             say(f"Then: pellucid jobs predictions {job.id} --out FILE")
             return
         require_success(ended(client, job.id))
-        download(client, job.id, out)
+        download(client.jobs.download_predictions, job.id, out)
 
 
-def download(client: "Client", job_id: str, out: Path) -> None:
-    """Write a scoring's predictions, as Parquet or CSV by the suffix.
+@dataclass(frozen=True)
+class AsJob:
+    """How a data set is explained.
+
+    Args:
+        method: auto, graph or permutation.
+        rows: of a random sample; None: all.
+        keep: columns that are kept; None: all.
+        register_as: the data set that the SHAP values become a version of.
+    """
+
+    method: str = "auto"
+    rows: int | None = None
+    keep: tuple[str, ...] | None = None
+    register_as: str | None = None
+
+
+def explain_as_job(
+    model: str, dataset: str, out: Path | None, version: int | None, how: AsJob
+) -> None:
+    """Explain a data set as a job; without `out` nobody waits for it.
+
+    Args:
+        model: NAME, NAME@ALIAS or NAME/VERSION.
+        dataset: a reference to a data set version.
+        out: gets the SHAP values, Parquet or CSV by its suffix.
+        version: of the model.
+        how: see there.
+
+    Raises:
+        InvalidInput: there is no such method.
+        Conflict: the job does not succeed.
+    """
+    from pellucid.cli.jobs import ended, require_success
+    from pellucid.resources import ExplanationMethod
+
+    offered = get_args(ExplanationMethod)
+    method: ExplanationMethod | None = next((each for each in offered if each == how.method), None)
+    if method is None:
+        raise InvalidInput(
+            f"A data set is not explained by the method {how.method!r}.",
+            remedy=f"There are: {', '.join(offered)}.",
+        )
+    with connect() as client:
+        name, number = _resolve(client, model, version)
+        job = client.jobs.explain(
+            name,
+            dataset,
+            version=number,
+            method=method,
+            rows=how.rows,
+            keep=how.keep,
+            register_as=how.register_as,
+        )
+        say(f"{name} version {number}: job {job.id} explains {job.plan['dataset']}.")
+        if out is None:
+            say(f"Watch it: pellucid jobs follow {job.id}")
+            say(f"Then: pellucid jobs explanations {job.id} --out FILE")
+            return
+        require_success(ended(client, job.id))
+        download(client.jobs.download_explanations, job.id, out)
+
+
+def download(fetch: Callable[[str, Path], None], job_id: str, out: Path) -> None:
+    """Write what a job has made, as Parquet or CSV by the suffix.
+
+    Args:
+        fetch: writes it as Parquet.
+        job_id: of the job.
+        out: is written.
 
     Raises:
         InvalidInput: it is neither.
-        Conflict: the job is no scoring that has succeeded.
+        Conflict: the job has not made such a thing.
     """
     from pellucid.parts import join, suffix_of
 
     if suffix_of(out) == ".parquet":
-        client.jobs.download_predictions(job_id, out)
+        fetch(job_id, out)
     else:
         partial = out.with_name(f"{out.name}.parquet")
-        client.jobs.download_predictions(job_id, partial)
+        fetch(job_id, partial)
         join([partial], out)
         partial.unlink()
     say(str(out))

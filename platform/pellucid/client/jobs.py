@@ -1,4 +1,4 @@
-"""Jobs over REST: trainings and scorings."""
+"""Jobs over REST."""
 
 import time
 import uuid
@@ -8,14 +8,14 @@ from typing import Any
 
 from pellucid.client.connection import Connection, given, segment
 from pellucid.errors import Unavailable
-from pellucid.resources import Event, Job, JobStatus, Page
+from pellucid.resources import Event, ExplanationMethod, Job, JobKind, JobStatus, Page
 
 _SILENCE_SECONDS = 60  # the service sends heartbeats well within it
 _RECONNECT_SECONDS = (0.2, 0.5, 1, 2, 5)
 
 
 class Jobs:
-    """Trainings, searches and scorings."""
+    """Trainings, searches, scorings and explanations."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -48,14 +48,50 @@ class Jobs:
             idempotency_key: the same key and request again is the same job.
         """
         body = {"dataset": dataset, "version": version, "alias": alias, "keep": keep}
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        path = f"/v1/models/{segment(model)}/scorings"
         wanted = given(**body, register_as=register_as)
-        return self._connection.fetch(Job, "POST", path, json=wanted, headers=headers)
+        return self._of_model(model, "scorings", wanted, idempotency_key)
+
+    def explain(
+        self,
+        model: str,
+        dataset: str,
+        *,
+        version: int | None = None,
+        alias: str | None = None,
+        method: ExplanationMethod = "auto",
+        rows: int | None = None,
+        permutations: int | None = None,
+        keep: Sequence[str] | None = None,
+        register_as: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Enqueue an explanation: SHAP values of a data set version's rows.
+
+        Args:
+            model: its name.
+            dataset: `name` (the newest), `name@version`, or a SHA-256.
+            version: of the model.
+            alias: in place of the version, looked up once, now; without both, `champion`.
+            method: graph: the bundle's explain.onnx. permutation: shap's explainer, far slower.
+                auto: the graph, and permutation where its values miss the prediction.
+            rows: of a random sample; None: all.
+            permutations: of the method permutation; None: the service's default.
+            keep: columns beside the SHAP values; None: all.
+            register_as: the data set that the SHAP values become a version of.
+            idempotency_key: the same key and request again is the same job.
+        """
+        body = {"dataset": dataset, "version": version, "alias": alias, "keep": keep}
+        how = {"method": method, "rows": rows, "permutations": permutations}
+        wanted = given(**body, **how, register_as=register_as)
+        return self._of_model(model, "explanations", wanted, idempotency_key)
 
     def download_predictions(self, job_id: str, to: Path) -> None:
         """Write a scoring's predictions, a Parquet file, streamed to disk."""
         self._connection.download(_job(job_id) + "/predictions", to)
+
+    def download_explanations(self, job_id: str, to: Path) -> None:
+        """Write an explanation's SHAP values, a Parquet file, streamed to disk."""
+        self._connection.download(_job(job_id) + "/explanations", to)
 
     def get(self, job_id: str) -> Job:
         """A job as it is now."""
@@ -67,9 +103,11 @@ class Jobs:
         name: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
+        *,
+        kind: JobKind | None = None,
     ) -> Page[Job]:
         """Jobs, newest first."""
-        params = given(status=status, name=name, cursor=cursor, limit=limit)
+        params = given(status=status, name=name, kind=kind, cursor=cursor, limit=limit)
         return self._connection.fetch(Page[Job], "GET", "/v1/jobs", params=params)
 
     def trials(self, job_id: str, cursor: str | None = None, limit: int = 50) -> Page[Job]:
@@ -116,6 +154,11 @@ class Jobs:
         params = {"follow": "true"} if follow else {}
         with self._connection.stream(_job(job_id) + "/logs", params=params) as lines:
             yield from lines
+
+    def _of_model(self, model: str, what: str, wanted: dict[str, Any], key: str | None) -> Job:
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        path = f"/v1/models/{segment(model)}/{what}"
+        return self._connection.fetch(Job, "POST", path, json=wanted, headers=headers)
 
     def _event_stream(self, job_id: str, after: int) -> Iterator[Event]:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}

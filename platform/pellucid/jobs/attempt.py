@@ -56,7 +56,8 @@ class Tools:
     publisher: Publisher
     training: Command
     scoring: Command
-    device: str  # that scorings run on, as `Settings.device`
+    explaining: Command
+    device: str  # that scorings and explanations run on, as `Settings.device`
     lease_seconds: float
     grace_seconds: float
 

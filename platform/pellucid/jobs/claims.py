@@ -19,7 +19,7 @@ from pellucid.jobs.rows import (
     to_job,
 )
 from pellucid.jobs.table import Claim, JobTable, Position, holds, lease_lost
-from pellucid.resources import Job, JobStatus
+from pellucid.resources import Job, JobKind, JobStatus
 
 _FINAL = [status for status in JobStatus if status.final]
 
@@ -135,6 +135,15 @@ class Claims(JobTable):
             row.max_attempts += 1
             set_back(session, row, reason, self._clock(session))
             return to_job(row)
+
+    def ended(self, kinds: Sequence[JobKind], seconds: float) -> list[str]:
+        """The ids of jobs of these kinds that ended more than so many seconds ago."""
+        with self._database.reading() as session:
+            before = self._clock(session) - timedelta(seconds=seconds)
+            query = select(JobRow.id).where(
+                JobRow.status.in_(_FINAL), JobRow.kind.in_(kinds), JobRow.finished_at < before
+            )
+            return list(session.scalars(query))
 
     def unclosed_runs(self, limit: int = 20) -> list[Job]:
         """Ended jobs whose run may still be open in the tracker."""

@@ -95,6 +95,7 @@ class Requests(JobTable):
         *,
         status: JobStatus | None = None,
         name: str | None = None,
+        kind: JobKind | None = None,
         data_version: str | None = None,
         parent: str | None = None,
         cursor: str | None = None,
@@ -108,6 +109,7 @@ class Requests(JobTable):
         for column, value in (
             (JobRow.status, status),
             (JobRow.name, name),
+            (JobRow.kind, kind),
             (JobRow.data_version, data_version),
         ):
             if value is not None:

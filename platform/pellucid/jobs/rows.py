@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from pellucid.db.tables.jobs import JobEventRow, JobRow
-from pellucid.resources import Event, Job, JobStatus
+from pellucid.resources import BATCH_KINDS, Event, Job, JobStatus
 
 _FIRST_REST_SECONDS = 0.5  # after the first crash; doubled with each further one
 _LONGEST_REST_SECONDS = 30.0
@@ -59,8 +59,8 @@ def start(
     row.worker = worker
     row.lease_expires_at = moment + timedelta(seconds=lease_seconds)
     row.not_before = None
-    # From now on, even if the worker dies before it can tell us; a scoring has no run.
-    row.run_open = row.kind != "scoring"
+    # From now on, even if the worker dies before it can tell us.
+    row.run_open = row.kind not in BATCH_KINDS
     row.started_at = row.started_at or moment
     reason = f"Attempt {row.attempt} of {row.max_attempts} runs on {worker}."
     move(session, row, JobStatus.RUNNING, reason, moment)

@@ -12,23 +12,36 @@ from pellucid.datasets.store import DatasetStore
 from pellucid.db.session import Database
 from pellucid.db.upgrade import require_newest
 from pellucid.errors import DatabaseUnavailable
-from pellucid.jobs.attempt import Command, Tools
+from pellucid.jobs.attempt import Attempt, Command, Tools
+from pellucid.jobs.batch import (
+    ExplanationAttempt,
+    ScoringAttempt,
+    explaining_command,
+    scoring_command,
+)
 from pellucid.jobs.closing import RunCloser
 from pellucid.jobs.launchers.contract import Launcher
 from pellucid.jobs.launchers.local import LocalLauncher
 from pellucid.jobs.launchers.training import TrainingCommand
 from pellucid.jobs.publishing import Publisher
 from pellucid.jobs.queue import Claim, JobQueue
-from pellucid.jobs.scoring import ScoringAttempt, scoring_command
+from pellucid.jobs.retention import Retention
 from pellucid.jobs.training import TrainingAttempt
 from pellucid.jobs.workspace import Workspace
 from pellucid.logs import configure_logging
+from pellucid.resources import JobKind
 from pellucid.settings import Settings
 from pellucid.tracking.contract import Registry, Tracker
 from pellucid.tracking.mlflow import connect
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
+_ATTEMPTS: dict[JobKind, type[Attempt]] = {
+    "training": TrainingAttempt,
+    "search": TrainingAttempt,  # of its winner
+    "scoring": ScoringAttempt,
+    "explanation": ExplanationAttempt,
+}
 
 
 class Worker:
@@ -43,6 +56,7 @@ class Worker:
         launcher: starts the processes of jobs.
         training: the command line of a training; by default as the settings say.
         scoring: that of a scoring.
+        explaining: that of an explanation.
     """
 
     def __init__(
@@ -56,6 +70,7 @@ class Worker:
         launcher: Launcher | None = None,
         training: Command | None = None,
         scoring: Command = scoring_command,
+        explaining: Command = explaining_command,
     ) -> None:
         launcher = launcher or LocalLauncher()
         grace = settings.cancel_grace_seconds
@@ -63,6 +78,7 @@ class Worker:
         self._settings = settings
         self._queue = queue
         self._closer = RunCloser(queue, tracker, settings)
+        self._retention = Retention(queue, settings)
         self._stopping = threading.Event()
         self._database_answers = True
         self._tools = Tools(
@@ -73,6 +89,7 @@ class Worker:
             publisher=Publisher(tracker, registry, launcher, grace),
             training=training or TrainingCommand(settings.gpus_per_job),
             scoring=scoring,
+            explaining=explaining,
             device=settings.device,
             lease_seconds=settings.lease_seconds,
             grace_seconds=grace,
@@ -82,7 +99,11 @@ class Worker:
         """Work until `stop`, SIGTERM or SIGINT. A job under way is handed back to the queue."""
         helpers = [
             threading.Thread(target=run, args=(self._stopping,), name=name, daemon=True)
-            for name, run in (("run-closer", self._closer.run), ("searches", self._keep_searches))
+            for name, run in (
+                ("run-closer", self._closer.run),
+                ("searches", self._keep_searches),
+                ("retention", self._retention.run),
+            )
         ]
         with self._until_signaled():
             _log.info("Worker %s waits for jobs.", self.name)
@@ -126,9 +147,8 @@ class Worker:
     def _attempt(self, claim: Claim) -> None:
         _log.info("Job %s is running: %s", claim.job_id, claim.job.reason)
         workspace = Workspace(self._settings.home / "jobs" / claim.job_id)
-        kind = ScoringAttempt if claim.job.kind == "scoring" else TrainingAttempt
         try:
-            job = kind(claim, workspace, self._tools, self._stopping).run()
+            job = _ATTEMPTS[claim.job.kind](claim, workspace, self._tools, self._stopping).run()
         except Exception:  # the next claim of this job goes on after its lease has run out
             _log.exception("Job %s: its attempt could not be settled.", claim.job_id)
             return

@@ -11,8 +11,9 @@
     outputs/          bundle/, figures/, tables/, result.json: written last, its presence is success
     error.json        a `TrainingFailed` or an invalid input: another attempt would not help
 
-A scoring has the same directory: `ScoringRequest` in request.json, the parts that are done in
-checkpoint/, the bundle that it scores with in initial/, and outputs/predictions.parquet.
+A scoring has the same directory: `BatchRequest` in request.json, the parts that are done in
+checkpoint/, the bundle that it scores with in initial/, and outputs/predictions.parquet. So has an
+explanation, with outputs/explanations.parquet.
 
 The training process knows neither the database nor MLflow: it reads and writes only here. All
 attempts of a job share the directory, so the spools hold every attempt in order; a step that a
@@ -25,13 +26,15 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from pellucid.errors import PellucidError
-from pellucid.plan.scoring import ScoringPlan
+from pellucid.plan.batch import BatchPlan
 from pellucid.schema import Schema
+
+AnyPlan = TypeVar("AnyPlan", bound=BatchPlan)
 
 
 class Request(BaseModel):
@@ -50,12 +53,12 @@ class Request(BaseModel):
     study: dict[str, Any] | None = None  # of a search whose winner this is; see `search.records`
 
 
-class ScoringRequest(BaseModel):
-    """What the worker asks of a scoring process."""
+class BatchRequest(BaseModel, Generic[AnyPlan]):
+    """What the worker asks of a process that scores or explains."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    plan: ScoringPlan
+    plan: AnyPlan
     data_path: str  # the Parquet file
     device: str  # as `Settings.device`
 
@@ -86,11 +89,10 @@ class Workspace:
         self.bundle = self.outputs / "bundle"
         self.figures = self.outputs / "figures"
         self.tables = self.outputs / "tables"
-        self.predictions = self.outputs / "predictions.parquet"
         self.result_path = self.outputs / "result.json"
         self.error_path = root / "error.json"
 
-    def write_request(self, request: Request | ScoringRequest) -> None:
+    def write_request(self, request: Request | BatchRequest[AnyPlan]) -> None:
         """Say what the next attempt is to do; what an earlier attempt failed on is forgotten."""
         self.root.mkdir(parents=True, exist_ok=True)
         self.error_path.unlink(missing_ok=True)
@@ -100,9 +102,14 @@ class Workspace:
         """What this attempt of a training is to do."""
         return Request.model_validate_json(self.request_path.read_bytes())
 
-    def read_scoring(self) -> ScoringRequest:
-        """What this attempt of a scoring is to do."""
-        return ScoringRequest.model_validate_json(self.request_path.read_bytes())
+    def read_batch(self, plan: type[AnyPlan]) -> BatchRequest[AnyPlan]:
+        """What this attempt of a scoring or an explanation is to do."""
+        request = BatchRequest[plan]  # type: ignore[valid-type]
+        return request.model_validate_json(self.request_path.read_bytes())
+
+    def answers(self, plan: BatchPlan | type[BatchPlan]) -> Path:
+        """The predictions of a scoring, or the SHAP values of an explanation."""
+        return self.outputs / f"{plan.answers}.parquet"
 
     def inherit(self, other: "Workspace") -> None:
         """Go on from what another job of the same plan left: its checkpoint and its curves."""

@@ -1,4 +1,4 @@
-"""A scoring that dies after every third part: `python dying_scoring.py JOB_DIR`.
+"""A job that dies after every third part: `python dying_batch.py scoring|explaining JOB_DIR`.
 
 Parts have 50 rows. The third one of an attempt is whole, and what follows it is torn.
 """
@@ -9,13 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pellucid_api import scoring
+from pellucid_api import batch_jobs, explaining, scoring
 
 PART_ROWS = 50
 PARTS = 3
 
-_write_part = scoring.write_part
+_write_part = batch_jobs.write_part
 _written: list[Path] = []
+
+
+def command(what: str, root: Path) -> list[str]:
+    return [sys.executable, __file__, what, str(root)]
 
 
 def write_part(table: Any, path: Path) -> None:
@@ -28,5 +32,7 @@ def write_part(table: Any, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    scoring._MOST_ROWS, scoring.write_part = PART_ROWS, write_part  # type: ignore[misc]
-    sys.exit(scoring.main())
+    batch_jobs._MOST_ROWS, batch_jobs.write_part = PART_ROWS, write_part  # type: ignore[misc]
+    explaining._PART_SECONDS = 0.0  # type: ignore[misc]
+    main = {"scoring": scoring.main, "explaining": explaining.main}[sys.argv.pop(1)]
+    sys.exit(main())
