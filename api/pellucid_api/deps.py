@@ -1,9 +1,10 @@
 """What endpoints ask for."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Path, Query, Request
 
+from pellucid_api.plane.explanations import Options
 from pellucid_api.services import Services
 
 
@@ -26,3 +27,41 @@ Reference = Annotated[
         examples=["credit", "credit@3"],
     ),
 ]
+
+
+def explain_options(
+    output: Annotated[
+        str | None,
+        Query(
+            alias="class",
+            description="The class, or the output of a regression, that is explained. Default: of "
+            "two classes the positive one, of more the predicted one, of a forecast the first.",
+        ),
+    ] = None,
+    contrast: Annotated[
+        str | None,
+        Query(description="A class: explain the predicted one, or `class`, less this one."),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        Query(ge=1, description="So many columns one by one, and the rest as `others`."),
+    ] = None,
+    method: Annotated[
+        Literal["deep", "gradients", "exact", "amortized"] | None,
+        Query(
+            description="Default: the version's own. amortized: by a network that learnt the "
+            "values, where the version has one."
+        ),
+    ] = None,
+    places: Annotated[
+        bool, Query(description="Tell the values of pixels, steps and tokens, too.")
+    ] = True,
+    superpixels: Annotated[
+        int, Query(ge=0, le=1024, description="Parts of an image to sum up, about. 0: none.")
+    ] = 0,
+) -> Options:
+    """How a request wants its rows explained."""
+    return Options(output, contrast, top_k, method or "", places, superpixels)
+
+
+ExplainOptions = Annotated[Options, Depends(explain_options)]

@@ -7,7 +7,7 @@ holds what a request said. Of several serving processes, whichever is scraped an
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import accumulate
@@ -23,7 +23,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from pellucid_api.engine.statistics import BOUNDS, REASONS, Histogram
+from pellucid_api.engine.statistics import BOUNDS, REASONS, Counts, Histogram
 from pellucid_api.processes.counts import Census, Version
 
 _MODEL = ["model", "version"]
@@ -83,6 +83,7 @@ class ServiceCollector(Collector):
         info = {"version": version("pellucid"), "device": device}
         yield InfoMetricFamily("pellucid_build", "The service's version and device.", value=info)
         yield from _inference(census)
+        yield from _explanations(census)
         yield from _models(census)
         yield from _surroundings(census, self._jobs.counts())
         yield from _processes(census)
@@ -97,10 +98,7 @@ def _inference(census: Census) -> Iterator[Metric]:
         "their turn; dropped: the client left before it.",
         labels=[*_MODEL, "outcome"],
     )
-    for name, number, statistics in found:
-        for outcome in _OUTCOMES:
-            requests.add_metric([name, str(number), outcome], getattr(statistics, outcome))
-    yield requests
+    yield _outcomes(requests, found)
     counters = {
         "pellucid_inference_rows": ("Rows answered.", "rows"),
         "pellucid_inference_executions": (
@@ -112,26 +110,69 @@ def _inference(census: Census) -> Iterator[Metric]:
             "executed_rows",
         ),
     }
-    for title, (help_, field) in counters.items():
-        counter = CounterMetricFamily(title, help_, labels=_MODEL)
-        for name, number, statistics in found:
-            counter.add_metric([name, str(number)], getattr(statistics, field))
-        yield counter
+    yield from _counted(counters, found)
+    yield from _durations("inference", found)
+
+
+def _explanations(census: Census) -> Iterator[Metric]:
+    """Beside those of predictions, since they run beside them."""
+    statistics = sorted(census.done.statistics.items())
+    found = [(*key, each.explanations) for key, each in statistics]
+    requests = CounterMetricFamily(
+        "pellucid_explanation_requests",
+        "Requests for explanations by how they ended, as pellucid_inference_requests.",
+        labels=[*_MODEL, "outcome"],
+    )
+    yield _outcomes(requests, found)
+    counters = {
+        "pellucid_explanation_rows": ("Rows explained.", "rows"),
+        "pellucid_explanation_executions": ("Runs of the graph that explains.", "executions"),
+        "pellucid_explanation_executed_rows": ("Rows of all these runs.", "executed_rows"),
+        "pellucid_explanation_cache_hits": ("Rows whose explanation was kept.", "hits"),
+        "pellucid_explanation_cache_misses": ("Rows whose explanation was not.", "misses"),
+        "pellucid_explanation_refined_rows": ("Rows run again with more steps.", "refined"),
+        "pellucid_explanation_inexact_rows": (
+            "Rows whose gap is above the tolerance none the less.",
+            "inexact",
+        ),
+    }
+    yield from _counted(counters, found)
+    yield from _durations("explanation", found)
+
+
+def _outcomes(family: CounterMetricFamily, found: Sequence[tuple[str, int, Counts]]) -> Metric:
+    for name, number, counts in found:
+        for outcome in _OUTCOMES:
+            family.add_metric([name, str(number), outcome], getattr(counts, outcome))
+    return family
+
+
+def _durations(kind: str, found: Sequence[tuple[str, int, Counts]]) -> Iterator[Metric]:
     yield _histogram(
-        "pellucid_inference_request_duration_seconds",
+        f"pellucid_{kind}_request_duration_seconds",
         "From a request's arrival to its answer, of those that succeeded.",
         ((name, number, each.latency) for name, number, each in found),
     )
     yield _histogram(
-        "pellucid_inference_queue_duration_seconds",
+        f"pellucid_{kind}_queue_duration_seconds",
         "From a request's arrival to the run that it is part of.",
         ((name, number, each.queue) for name, number, each in found),
     )
     yield _histogram(
-        "pellucid_inference_compute_duration_seconds",
+        f"pellucid_{kind}_compute_duration_seconds",
         "Of each run.",
         ((name, number, each.compute) for name, number, each in found),
     )
+
+
+def _counted(
+    counters: Mapping[str, tuple[str, str]], found: Sequence[tuple[str, int, Counts]]
+) -> Iterator[Metric]:
+    for title, (help_, field) in counters.items():
+        counter = CounterMetricFamily(title, help_, labels=_MODEL)
+        for name, number, counts in found:
+            counter.add_metric([name, str(number)], getattr(counts, field))
+        yield counter
 
 
 def _models(census: Census) -> Iterator[Metric]:

@@ -6,12 +6,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.sse import EventSourceResponse
 
-from pellucid.resources import Job, Predictions
+from pellucid.resources import ExplainedPredictions, Job, Predictions
 from pellucid_api.oip.types import InferenceResponse
 from pellucid_api.problems import OipError, documented
 from pellucid_api.routers import (
+    counterfactuals,
     datasets,
     events,
+    explain,
     health,
     invocations,
     jobs,
@@ -26,7 +28,7 @@ from pellucid_api.routers import (
 
 TAGS = [
     {"name": "Data sets", "description": "Immutable versions, named by their content."},
-    {"name": "Jobs", "description": "A plan in, a registered model or a file of predictions out."},
+    {"name": "Jobs", "description": "A plan in, a registered model or a file of answers out."},
     {"name": "Models", "description": "Registered versions, and which of them is served."},
     {"name": "Predictions", "description": "Plain rows in, labels and probabilities out."},
     {"name": "MLflow", "description": "In the place of `mlflow models serve`."},
@@ -57,10 +59,12 @@ _v2, _v2_version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
 _repository = "/v2/repository/models/{name}"
 _created, _accepted, _no_content = ({"status_code": code} for code in (201, 202, 204))
 _form, _plan = {"openapi_extra": datasets.UPLOAD_FORM}, {"openapi_extra": jobs.PLAN_BODY}
+_explained = {"openapi_extra": explain.BODY, "responses": {200: {"model": ExplainedPredictions}}}
 _rows, _tensors = {"openapi_extra": predict.ROWS_BODY}, {"openapi_extra": oip.INFER_BODY}
+_only_given = {"response_model_exclude_unset": True}
 _parameters = {"openapi_extra": oip.REPOSITORY_BODY}
 _scoring, _scored = (400, 404, 413, 415, 503), {"openapi_extra": invocations.BODY}
-_predictions = {"responses": {200: {"model": Predictions}}}
+_predictions = {"responses": {200: {"model": Predictions | ExplainedPredictions}}}
 _inference = {"responses": {200: {"model": InferenceResponse}}}
 
 ROUTES: dict[str, tuple[Route, ...]] = {
@@ -83,6 +87,10 @@ ROUTES: dict[str, tuple[Route, ...]] = {
         _route("GET", _job + "/trials", jobs.trials, 404, 422),
         _route("POST", _model + "/scorings", jobs.submit_scoring, 404, 422, 503, **_accepted),
         _route("GET", _job + "/predictions", jobs.predictions, 404, 409),
+        _route(
+            "POST", _model + "/explanations", jobs.submit_explanation, 404, 422, 503, **_accepted
+        ),
+        _route("GET", _job + "/explanations", jobs.explanations, 404, 409),
         _route("GET", _job + "/logs", events.logs, 404, response_class=events.LogResponse),
         _route("GET", "/v1/schemas/plan", schemas.plan),
     ),
@@ -103,11 +111,27 @@ ROUTES: dict[str, tuple[Route, ...]] = {
     "Predictions": (
         _route(
             "POST", _model + "/predict", predict.predict,
-            404, 413, 415, 422, 503, **_rows, **_predictions,
+            404, 409, 413, 415, 422, 503, **_rows, **_predictions,
         ),
         _route(
             "POST", _version + "/predict", predict.predict_with_version,
-            404, 413, 415, 422, 503, **_rows, **_predictions,
+            404, 409, 413, 415, 422, 503, **_rows, **_predictions,
+        ),
+        _route(
+            "POST", _model + "/explain", explain.explain,
+            404, 409, 413, 415, 422, 503, **_explained,
+        ),
+        _route(
+            "POST", _version + "/explain", explain.explain_with_version,
+            404, 409, 413, 415, 422, 503, **_explained,
+        ),
+        _route(
+            "POST", _model + "/counterfactuals", counterfactuals.find,
+            404, 409, 413, 422, 503, **_only_given,
+        ),
+        _route(
+            "POST", _version + "/counterfactuals", counterfactuals.find_with_version,
+            404, 409, 413, 422, 503, **_only_given,
         ),
         _route("GET", "/v1/predictions/{prediction_id}", predictions.show, 404, 422),
     ),

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 from typing import Self
@@ -22,6 +23,7 @@ from pellucid_api.engine.served import Limits
 from pellucid_api.engine.shelf import usable_memory
 from pellucid_api.plane.dataplane import DataPlane
 from pellucid_api.plane.exchange import Codec, Reply
+from pellucid_api.plane.explanations import Explanations
 from pellucid_api.plane.http import Front
 from pellucid_api.plane.invocations import InvocationsCodec
 from pellucid_api.plane.rows import RowsCodec
@@ -82,6 +84,8 @@ class Services:
                 settings.max_queue_seconds,
                 settings.max_run_seconds,
                 threads=max(1, available_cores() // slot.count),
+                explanation_bytes=settings.explanation_cache_bytes,
+                explain_early=settings.explain_early,
             ),
         )
         return cls(
@@ -108,6 +112,11 @@ class Services:
     def prediction_log(self) -> Path:
         """Where predictions are recorded."""
         return _prediction_log(self.settings)
+
+    @cached_property
+    def explanations(self) -> Explanations:
+        """Of predictions."""
+        return Explanations(self.plane, self.rows)
 
     def start(self) -> None:
         """Follow the registry, and record predictions."""

@@ -1,15 +1,14 @@
 """`pellucid demo`: the main job, end to end, on services of its own in the usual home.
 
-Data set -> job -> training, explanation, export -> registry -> a prediction over HTTP. Each run
-registers the same data (known after the first time) and trains one more version of the model.
+Data set -> job -> training, explanation, export -> registry -> a prediction over HTTP, and why.
+Each run registers the same data (known after the first time) and trains one more version.
 """
 
 import json
-import math
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -20,7 +19,7 @@ from pellucid.client import Client
 from pellucid.datasets.synthetic import credit
 from pellucid.errors import TrainingFailed
 from pellucid.jobs.workspace import Workspace
-from pellucid.resources import Dataset, Job, Prediction
+from pellucid.resources import Dataset, Job
 from pellucid.settings import Settings
 from pellucid.supervisor.services import api_url, on_free_ports, running
 
@@ -35,17 +34,9 @@ PLAN: dict[str, Any] = {
 _METRICS = ("roc_auc", "accuracy", "balanced_accuracy", "brier", "ece")
 _GAP_METRIC = "recall"
 _REASONS = 4
-_AGREEMENT = 1e-4  # the served probability is a 32-bit float
+_FROZEN = ("age",)  # what no applicant can change
+_AGREEMENT = 1e-4  # what is served are 32-bit floats
 _ML = "?workflowType=machine_learning"  # the MLflow UI opens on its page for agents otherwise
-
-
-class Explanation(NamedTuple):
-    """A held-out row as it was explained: log-odds = base + sum of the SHAP values."""
-
-    row: dict[str, Any]
-    shap: dict[str, float]
-    base: float
-    log_odds: float
 
 
 def run(settings: Settings, console: Console) -> None:
@@ -133,51 +124,53 @@ def _show_scores(client: Client, workspace: Workspace, job: Job, say: _Story) ->
 
 
 def _show_prediction(client: Client, workspace: Workspace, job: Job, say: _Story) -> None:
-    say.title("Asking the service about one of those rows")
+    say.title("Asking the service about one of those rows, and why")
     bundle = Bundle.open(workspace.bundle)
-    explained = _explanation(bundle)
-    say.fact(json.dumps(explained.row))
-    answer = client.predict(NAME, [explained.row], job.model_version)
-    (prediction,) = answer.predictions
-    positive = str(bundle.manifest.positive_class)
-    probability = _agreed(prediction, positive, explained)
-    target = bundle.manifest.target
-    say.fact(f"{target} = {prediction.label}, with P({target} = {positive}) = {probability:.4f}")
-    say.fact(f"prediction {prediction.id} by {answer.model} version {answer.version}")
-    say.fact(f"Why: SHAP values of this same row, in log-odds of {target} = {positive}")
-    say.fact(f"{explained.base:+7.3f}  in general")
-    strongest = sorted(explained.shap, key=lambda name: -abs(explained.shap[name]))
-    for name in strongest[:_REASONS]:
-        say.fact(f"{explained.shap[name]:+7.3f}  {name} = {explained.row[name]}")
-    rest = sum(explained.shap[name] for name in strongest[_REASONS:])
-    say.fact(f"{rest:+7.3f}  the other {len(strongest) - _REASONS} columns")
-    say.fact(f"{explained.log_odds:+7.3f}  together, which is the probability above")
+    row, log_odds = _held_out(bundle)
+    say.fact(json.dumps(row))
+    answer = client.explain(NAME, [row], job.model_version, top_k=_REASONS, predicting=True)
+    (found,) = answer.predictions
+    target, positive = bundle.manifest.target, str(bundle.manifest.positive_class)
+    probability = (found.probabilities or {})[positive]
+    _require_agreement(found.explained.value, log_odds)
+    say.fact(f"{target} = {found.label}, with P({target} = {positive}) = {probability:.4f}")
+    say.fact(f"prediction {found.id} by {answer.model} version {answer.version}")
+    say.fact(f"Why: SHAP values, in {answer.unit} of {target} = {positive}")
+    say.fact(f"{found.base:+7.3f}  in general")
+    for each in found.contributions:
+        say.fact(f"{each.shap:+7.3f}  {each.column} = {each.value}")
+    if found.others is not None:
+        say.fact(f"{found.others.shap:+7.3f}  the other {found.others.columns} columns")
+    say.fact(f"{found.explained.value:+7.3f}  together, which is the probability above")
+    _show_counterfactual(client, job, row, say)
 
 
-def _explanation(bundle: Bundle) -> Explanation:
-    """The first explained row of a bundle."""
+def _show_counterfactual(client: Client, job: Job, row: dict[str, Any], say: _Story) -> None:
+    answer = client.counterfactuals(NAME, [row], job.model_version, frozen=_FROZEN)
+    (found,) = answer.rows
+    if not found.counterfactuals:
+        say.fact(f"No small change decides otherwise: {found.reason}")
+        return
+    (smallest,) = found.counterfactuals
+    changes = ", ".join(f"{c.column} {c.before} -> {c.after}" for c in smallest.changes)
+    say.fact(f"It would be {smallest.prediction.label} with: {changes}")
+
+
+def _held_out(bundle: Bundle) -> tuple[dict[str, Any], float]:
+    """A row that was explained after training, and its log-odds."""
     table = pq.read_table(bundle.root / EXPLANATIONS)
     (first,) = table.slice(0, 1).to_pylist()
-    names = [column.name for column in bundle.manifest.inputs]
-    return Explanation(
-        row={name: first[name] for name in names},
-        shap={name: first[f"shap_{name}"] for name in names},
-        base=first["base"],
-        log_odds=first["prediction"],
-    )
+    return {each.name: first[each.name] for each in bundle.manifest.inputs}, first["prediction"]
 
 
-def _agreed(prediction: Prediction, positive: str, explained: Explanation) -> float:
-    """The served probability, which must be the one that was explained."""
-    served = (prediction.probabilities or {})[positive]
-    wanted = 1 / (1 + math.exp(-explained.log_odds))
-    if abs(served - wanted) > _AGREEMENT:
+def _require_agreement(served: float, trained: float) -> None:
+    """The served model must be the one that was explained."""
+    if abs(served - trained) > _AGREEMENT:
         raise TrainingFailed(
-            f"The service says {served:.6f} where the explanation says {wanted:.6f}.",
+            f"The service explains {served:.6f} where training gave {trained:.6f}.",
             where={"model": NAME},
             remedy="Please report this: the served model is not the explained one.",
         )
-    return served
 
 
 def _show_where_to_look(settings: Settings, workspace: Workspace, job: Job, say: _Story) -> None:

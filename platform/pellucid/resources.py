@@ -115,11 +115,14 @@ class JobStatus(StrEnum):
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
-JobKind = Literal["training", "search", "scoring"]
+JobKind = Literal["training", "search", "scoring", "explanation"]
+BATCH_KINDS: tuple[JobKind, ...] = ("scoring", "explanation")
+"""Jobs that take a model over a data set: they measure nothing, and so have no run."""
+ExplanationMethod = Literal["auto", "graph", "permutation"]
 
 
 class Job(Resource):
-    """A plan plus its lifecycle: of a training, a search, or a scoring.
+    """A plan plus its lifecycle: of a training, a search, a scoring, or an explanation.
 
     A search has trials, which are jobs too.
     """
@@ -130,7 +133,8 @@ class Job(Resource):
     reason: str = Field(description="Why it is in this state, in a sentence.")
     plan: dict[str, Any] = Field(
         description="Resolved: every default filled in. Of a search: as given, on a fixed version. "
-        "Of a scoring: model, version, dataset, keep, register_as."
+        "Of a scoring: model, version, dataset, keep, register_as; of an explanation also method, "
+        "rows, permutations."
     )
     data_version: str
     attempt: int = Field(description="Attempts started so far.")
@@ -149,7 +153,8 @@ class Job(Resource):
     progress: dict[str, Any] = Field(default_factory=dict, description="The newest progress event.")
     result: dict[str, Any] = Field(
         default_factory=dict,
-        description="Test metrics and promotion. Of a scoring: rows, bytes, dataset.",
+        description="Test metrics and promotion. Of a scoring: rows, bytes, dataset; of an "
+        "explanation also how many rows by which method, and the largest gap.",
     )
     created_at: datetime
     started_at: datetime | None = None
@@ -333,6 +338,89 @@ class Predictions(Resource):
     predictions: list[Prediction]
 
 
+class Explained(Resource):
+    """The number that an explanation is about."""
+
+    output: str = Field(description="A class, or what a regression predicts.")
+    value: float
+    unit: str
+    contrast: str | None = Field(default=None, description="The class that was subtracted.")
+
+
+class Contribution(Resource):
+    """What a raw column's value adds to the explained number."""
+
+    column: str
+    value: Any = Field(default=None, description="As it was sent; null of an image.")
+    shap: float
+
+
+class Others(Resource):
+    """The columns that are not told one by one."""
+
+    columns: int
+    shap: float = Field(description="The sum of theirs.")
+
+
+class Token(Resource):
+    """A piece of a text, and its part in the explained number."""
+
+    text: str
+    start: int = Field(description="Its first character, from 0.")
+    end: int = Field(description="One after its last.")
+    shap: float
+
+
+class Superpixels(Resource):
+    """An image in parts."""
+
+    segments: list[list[int]] = Field(description="Of each pixel the part that it belongs to.")
+    shap: list[float] = Field(description="Of each part.")
+
+
+class ExplainedPrediction(Resource):
+    """One row's answer and its SHAP values: base + the sum over the columns is the explained value.
+
+    Of a row that was compared to a reference, `base` is the reference's value.
+    """
+
+    id: str | None = Field(default=None, description="Of what was recorded as a prediction.")
+    label: int | str | None = None
+    probabilities: dict[str, float] | None = None
+    value: float | list[float] | None = None
+    explained: Explained
+    base: float = Field(description="The mean explained value over the background rows.")
+    contributions: list[Contribution] = Field(description="The largest first.")
+    others: Others | None = None
+    gap: float = Field(description="|base + the sum of all SHAP values - the explained value|.")
+    within_tolerance: bool = Field(description="Of the gap.")
+    method: str
+    pixels: list[Any] | None = Field(
+        default=None, description="Of images: (height, width), with frames in front."
+    )
+    superpixels: Superpixels | None = None
+    steps: dict[str, list[float]] | None = Field(
+        default=None, description="Of sequences: of each column the values of its steps."
+    )
+    tokens: list[Token] | None = Field(default=None, description="Of texts.")
+
+
+class ExplainedPredictions(Resource):
+    """Explained answers in the order of the rows, and how good such explanations are."""
+
+    model: str
+    version: int
+    method: str = Field(description="deep, gradients, exact, or amortized.")
+    unit: str = Field(description="Of all values: log-odds, score, or what a regression predicts.")
+    background: int = Field(description="Rows that are compared to.")
+    tolerance: float = Field(
+        description="Of gaps, relative to how far explained values are from the base, on average."
+    )
+    quality: dict[str, float] = Field(description="Measured on held-out rows, at the training.")
+    hint: str | None = Field(default=None, description="What to do about rows above the tolerance.")
+    predictions: list[ExplainedPrediction]
+
+
 class LoggedPrediction(Resource):
     """A prediction as it was recorded, and where its version came from.
 
@@ -352,3 +440,56 @@ class LoggedPrediction(Resource):
     data_version: str | None = Field(
         default=None, description="SHA-256 of the data set that it was trained on."
     )
+
+
+class Decision(Resource):
+    """What a model says of a row: a label and probabilities, or a value."""
+
+    label: int | str | None = None
+    probabilities: dict[str, float] | None = None
+    value: float | None = None
+
+
+class Alteration(Resource):
+    """A column's value, and what it becomes; null is missing."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", validate_by_name=True, serialize_by_alias=True
+    )
+
+    column: str
+    before: Any = Field(alias="from")
+    after: Any = Field(alias="to")
+
+
+class Counterfactual(Resource):
+    """Changes of a row that bring about what is desired."""
+
+    changes: list[Alteration]
+    prediction: Decision = Field(description="For the changed row.")
+    verified: bool = Field(description="The served model itself decided so.")
+    distance: float = Field(
+        description="The sum of the changes: of a number in units of its mean absolute deviation "
+        "from the median, of anything else 1."
+    )
+
+
+class CounterfactualRow(Resource):
+    """What was found for one row: few changed columns first, then small distances."""
+
+    prediction: Decision = Field(description="For the row as it is.")
+    counterfactuals: list[Counterfactual]
+    reason: str = Field(description="Why there is none; empty if there is one.")
+    binding: list[str] = Field(
+        description="Where there is none: columns that may not change so far, or at all, and any "
+        "one of which would have sufficed, with changes of others."
+    )
+    model_rows: int = Field(description="Rows that the model ran in the search.")
+
+
+class Counterfactuals(Resource):
+    """Counterfactual explanations in the order of the rows."""
+
+    model: str
+    version: int
+    rows: list[CounterfactualRow]

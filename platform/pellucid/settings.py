@@ -101,6 +101,20 @@ class Settings(BaseSettings):
             description="Memory for models, in bytes. 0: half of what this process may use.",
         ),
     ] = 0
+    explanation_cache_bytes: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Explanations of rows that a version keeps, to give them again, in bytes.",
+        ),
+    ] = 16 * 2**20
+    explain_early: Annotated[
+        bool,
+        Field(
+            description="Open what explains a version when it is loaded, in the background, and "
+            "not when an explanation is first asked for."
+        ),
+    ] = False
     max_cell_bytes: Annotated[
         int, Field(gt=0, description="Largest text or list in a cell of a data set, in bytes.")
     ] = 2**20
@@ -110,6 +124,13 @@ class Settings(BaseSettings):
     max_attempts: Annotated[
         int, Field(ge=1, description="Attempts of a job that keeps crashing.")
     ] = 5
+    job_days: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Files of ended scorings and explanations are kept this long. 0: for ever.",
+        ),
+    ] = 30
     gpus_per_job: Annotated[
         int,
         Field(ge=0, description="Most GPUs that a job trains on, by torchrun. 0: the machine's."),

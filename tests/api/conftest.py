@@ -31,10 +31,16 @@ def register(registry: MemoryTracker, tmp_path: Path) -> Register:
     """Registers a new version, and makes it the champion unless told otherwise."""
     made: list[int] = []
 
-    def add(name: str = "credit", *, alias: str | None = CHAMPION, **bundle: Any) -> int:
+    def add(
+        name: str = "credit",
+        *,
+        alias: str | None = CHAMPION,
+        make: Callable[..., Any] = make_bundle,
+        **bundle: Any,
+    ) -> int:
         made.append(1)
         root = tmp_path / "bundles" / str(len(made))
-        make_bundle(root, **bundle)
+        make(root, **bundle)
         version = registry.register(f"run-{len(made)}", name, root, {"job": "job-1"}).version
         if alias:
             registry.set_alias(name, alias, version)

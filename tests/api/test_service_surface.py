@@ -38,6 +38,7 @@ PUBLIC_ROUTES = {
     "GET /v1/jobs",
     "GET /v1/jobs/{job_id}",
     "GET /v1/jobs/{job_id}/events",
+    "GET /v1/jobs/{job_id}/explanations",
     "GET /v1/jobs/{job_id}/logs",
     "GET /v1/jobs/{job_id}/predictions",
     "GET /v1/jobs/{job_id}/trials",
@@ -68,11 +69,16 @@ PUBLIC_ROUTES = {
     "POST /v1/jobs",
     "POST /v1/jobs/{job_id}/cancel",
     "POST /v1/jobs/{job_id}/retry",
+    "POST /v1/models/{name}/counterfactuals",
+    "POST /v1/models/{name}/explain",
+    "POST /v1/models/{name}/explanations",
     "POST /v1/models/{name}/invocations",
     "POST /v1/models/{name}/predict",
     "POST /v1/models/{name}/promote",
     "POST /v1/models/{name}/rollback",
     "POST /v1/models/{name}/scorings",
+    "POST /v1/models/{name}/versions/{version}/counterfactuals",
+    "POST /v1/models/{name}/versions/{version}/explain",
     "POST /v1/models/{name}/versions/{version}/predict",
     "POST /v2/models/{name}/infer",
     "POST /v2/models/{name}/versions/{version}/infer",
@@ -110,7 +116,7 @@ def test_every_route_is_documented(document, tag, route):
     assert 8 < len(operation["summary"]) < 110
     for status in route.errors:
         assert str(status) in operation["responses"]
-    if route.method == "POST" and route.path.endswith(("/predict", "/infer", "/jobs")):
+    if route.method == "POST" and route.path.endswith(("/predict", "/explain", "/infer", "/jobs")):
         for content in operation["requestBody"]["content"].values():
             assert content.get("example") or content["examples"]
     for parameter in operation.get("parameters", []):

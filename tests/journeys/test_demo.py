@@ -24,4 +24,6 @@ def test_the_demo_runs_twice(tmp_path: Path) -> None:
         assert f"registered as credit version {version}, alias {alias}" in done.stdout
         assert "roc_auc" in done.stdout
         assert "P(default = 1) =" in done.stdout
+        assert "in general" in done.stdout
+        assert "It would be " in done.stdout
         assert f"/models/credit/versions/{version}" in done.stdout

@@ -36,7 +36,7 @@ class Made:
     expected: np.ndarray  # (N, K) or (N, H)
 
 
-class _Flat(nn.Module):
+class Flat(nn.Module):
     """(N, ...) numbers, or tokens, to (N, outputs)."""
 
     def __init__(self, shape: Sequence[int], outputs: int, vocabulary: int) -> None:
@@ -103,7 +103,7 @@ def make_other_bundle(
     fitted = FITTERS[modality].fit(table, schema.having(Role.FEATURE), plan.Preprocessing())
     target = Target.fit(table[name], name, task, None)
     torch.manual_seed(seed)
-    network = _Flat(fitted.features.shape, target.outputs, fitted.features.vocabulary).eval()
+    network = Flat(fitted.features.shape, target.outputs, fitted.features.vocabulary).eval()
     every = np.arange(len(table))
     examples = Data(
         table, Parts(every[:20], every[20:30], every[30:]), schema, fitted, target, None

@@ -113,6 +113,13 @@ def _classification_nodes() -> list[Any]:
 
 def model_bytes(task: str, bias: float) -> bytes:
     """The network as ONNX."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 2)]
+    made = helper.make_model(model_graph(task, bias), opset_imports=opsets, ir_version=8)
+    return bytes(made.SerializeToString())
+
+
+def model_graph(task: str, bias: float) -> Any:
+    """The network's graph; `score` is the log-odds of the class good, or the value."""
     double, tensor = TensorProto.DOUBLE, helper.make_tensor
     nodes = _score_nodes()
     if task == "classification":
@@ -133,9 +140,7 @@ def model_bytes(task: str, bias: float) -> bytes:
         helper.make_tensor_value_info(i.name, t, ["rows"])
         for i, t in zip(INPUTS, types, strict=True)
     ]
-    graph = helper.make_graph(nodes, "credit", inputs, outputs, initializers)
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 2)]
-    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+    return helper.make_graph(nodes, "credit", inputs, outputs, initializers)
 
 
 def make_bundle(

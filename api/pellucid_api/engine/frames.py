@@ -40,8 +40,13 @@ def csv_of(manifest: Manifest, outputs: Mapping[str, Values], ids: Sequence[str]
     columns = {IDS: pa.array(ids)}
     for name, values in frame(manifest, outputs).items():
         columns[name] = pa.array(_known(values), from_pandas=True)
+    return written(pa.table(columns))
+
+
+def written(table: Any) -> bytes:
+    """A pyarrow.Table as CSV."""
     sink = io.BytesIO()
-    arrow_csv.write_csv(pa.table(columns), sink)
+    arrow_csv.write_csv(table, sink)
     return sink.getvalue()
 
 

@@ -4,10 +4,13 @@ A model that runs for ever keeps its own thread and nobody else's; and it keeps 
 ending, since the thread is a daemon.
 """
 
+import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,10 +20,15 @@ _Job = tuple[Future[Any], Callable[[], Any]]
 
 
 class Lane(Executor):
-    """Calls, one after the other, in a thread that starts at the first and ends with the lane."""
+    """Calls, one after the other, in a thread that starts at the first and ends with the lane.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    Args:
+        name: of the thread.
+        nice: 0 to 19: how far other threads go first, where threads have priorities of their own.
+    """
+
+    def __init__(self, name: str, nice: int = 0) -> None:
+        self._name, self._nice = name, nice
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._started = False
         weakref.finalize(self, self._jobs.put, None)
@@ -31,13 +39,16 @@ class Lane(Executor):
         self._jobs.put((future, lambda: fn(*args, **kwargs)))
         if not self._started:
             self._started = True
-            thread = threading.Thread(target=_work, args=(self._jobs,), name=self._name)
+            thread = threading.Thread(target=_work, args=(self._jobs, self._nice), name=self._name)
             thread.daemon = True
             thread.start()
         return future
 
 
-def _work(jobs: "SimpleQueue[_Job | None]") -> None:
+def _work(jobs: "SimpleQueue[_Job | None]", nice: int) -> None:
+    if nice and sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
     while (job := jobs.get()) is not None:
         future, call = job
         if future.set_running_or_notify_cancel():

@@ -95,6 +95,9 @@ class Loader:
         size = size_in_memory(files, resident() - before)
         self._shelf.make_room(name, version, size, leaving)
         self._shelf.put(served, size)
+        if self._limits.explain_early:
+            for explainer in served.explainers.values():
+                explainer.open()  # in a thread that yields; nobody waits for it
         logger.info("%s version %d is loaded on %s", name, version, model.device)
         return served
 

@@ -144,7 +144,7 @@ class Model:
         if self.manifest.task == "other":
             self._probe()
             return 0.0
-        feed, expected = self._parity()
+        feed, expected = self.parity()
         try:
             outputs = self.run(feed)
         except Exception as error:  # see above
@@ -171,7 +171,7 @@ class Model:
         """
         if self.manifest.task == "other":
             return probing.examples(self.manifest.inputs, self._length)
-        feed, _ = self._parity()
+        feed, _ = self.parity()
         return feed
 
     def _pieces(self, feed: Mapping[str, Values]) -> Iterator[dict[str, Values]]:
@@ -207,7 +207,12 @@ class Model:
             return
         raise self._refusal(f"It cannot run rows of zeros: {error}", _BATCHABLE) from error
 
-    def _parity(self) -> tuple[dict[str, Values], dict[str, Values]]:
+    def parity(self) -> tuple[dict[str, Values], dict[str, Values]]:
+        """The inputs of the bundle's parity rows, and the outputs that PyTorch gave.
+
+        Raises:
+            InvalidData: they cannot be read.
+        """
         try:
             with np.load(self.bundle.root / PARITY, allow_pickle=False) as arrays:
                 feed = {each.name: arrays[f"input:{each.name}"] for each in self.manifest.inputs}

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+from pellucid.bundle import AMORTIZED, EXPLAINER
 from pellucid.schema import Kind
+from pellucid_api.engine.aside import Aside
 from pellucid_api.engine.batcher import ON_LOOP, ON_LOOP_ALONE, Batcher
+from pellucid_api.engine.explainer import DEFAULT, LEARNT, Explainer
 from pellucid_api.engine.feeds import Feed, Layout
 from pellucid_api.engine.guard import Guard
 from pellucid_api.engine.lane import Lane
@@ -19,6 +22,7 @@ from pellucid_api.engine.values import Values
 
 T = TypeVar("T")
 _WARMING = (1, 8, 64)  # rows of the runs that tell how long a run takes
+_GRAPHS = {DEFAULT: EXPLAINER, LEARNT: AMORTIZED}
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,16 @@ class Limits:
         queue_seconds: a request that would wait longer is refused.
         run_seconds: a run that takes longer is stopped.
         threads: of each run; 0 is one for each core.
+        explanation_bytes: of rows whose explanations are kept, to be given again.
+        explain_early: open what explains when the version is loaded, not when it is asked for.
     """
 
     batch_rows: int
     queue_seconds: float
     run_seconds: float = 60.0
     threads: int = 0
+    explanation_bytes: int = 2**24
+    explain_early: bool = False
 
 
 class Served:
@@ -77,6 +85,8 @@ class Served:
             watch=self._watch,
             on_loop=_on_loop(model, limits),
         )
+        self.aside = Aside(f"{name}-{version}-aside", model.bundle)
+        self.explainers = self._explainers(limits, guard)
         self._kept: dict[type, Any] = {}
 
     def leading(self, trial: Trial) -> Self:
@@ -91,6 +101,26 @@ class Served:
             self._kept[kind] = make(self)
         found: T | None = self._kept[kind]
         return found
+
+    def _explainers(self, limits: Limits, guard: Guard) -> dict[str, Explainer]:
+        """By method; none of a bundle that says nothing of explanations."""
+        if self.model.manifest.explanation is None:
+            return {}
+        root = self.model.bundle.root
+        return {
+            method: Explainer(
+                self.model,
+                graph,
+                self.aside,
+                guard,
+                self.statistics.explanations,
+                queue_seconds=limits.queue_seconds,
+                run_seconds=limits.run_seconds,
+                cache_bytes=limits.explanation_bytes,
+            )
+            for method, graph in _GRAPHS.items()
+            if (root / graph).is_file()
+        }
 
     def warm(self) -> None:
         """Verify the model, and run small batches: buffers are made, and times are known.

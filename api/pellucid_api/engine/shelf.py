@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from pellucid.bundle import Bundle
+from pellucid.bundle import AMORTIZED, EXPLAINER, Bundle
 from pellucid.errors import ModelNotReady
 from pellucid_api.engine.served import Served
 
@@ -147,8 +147,10 @@ def resident() -> int:
 
 
 def size_on_disk(bundle: Bundle) -> int:
-    """Bytes of the network's files."""
-    return sum(file.stat().st_size for file in bundle.root.glob(f"{bundle.model_path.name}*"))
+    """Bytes of the network's files, and of those that explain it."""
+    files = [*bundle.root.glob(f"{bundle.model_path.name}*")]
+    files += [bundle.root / name for name in (EXPLAINER, AMORTIZED)]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def size_in_memory(files: int, growth: int) -> int:

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Self
 
 from pellucid.resources import Quantiles
 
@@ -69,8 +70,8 @@ class Histogram:
 
 
 @dataclass(slots=True)
-class Statistics:
-    """Of one version since it was first loaded in this process.
+class Counts:
+    """What became of requests of one kind to one version, and how long they took.
 
     Every request ends as exactly one of: succeeded, invalid, failed, refused, expired, dropped.
     """
@@ -90,8 +91,8 @@ class Statistics:
     since: float = field(default_factory=time.time)  # since 1970-01-01 UTC
     last: float = 0.0  # answer, since 1970-01-01 UTC; 0 is none yet
 
-    def __add__(self, other: "Statistics") -> "Statistics":
-        found = Statistics(since=min(self.since, other.since), last=max(self.last, other.last))
+    def __add__(self, other: Self) -> Self:
+        found = type(self)(since=min(self.since, other.since), last=max(self.last, other.last))
         for name in self.__dataclass_fields__.keys() - {"since", "last"}:
             setattr(found, name, getattr(self, name) + getattr(other, name))
         return found
@@ -112,13 +113,34 @@ class Statistics:
         self.executed_rows += rows
         self.compute.observe(seconds)
 
-    def answered(self, rows: int, queued: float, seconds: float) -> None:
-        """Count a request that was answered."""
+    def answered(self, rows: int, queued: float | None, seconds: float) -> None:
+        """Count a request that was answered, after it was queued for so long, if it was at all."""
         self.succeeded += 1
         self.rows += rows
         self.last = time.time()
-        self.queue.observe(queued)
+        if queued is not None:
+            self.queue.observe(queued)
         self.latency.observe(seconds)
+
+
+@dataclass(slots=True)
+class Explanations(Counts):
+    """Of requests for explanations."""
+
+    hits: int = 0  # rows whose explanation was still known
+    misses: int = 0  # rows that were not
+    refined: int = 0  # rows run again with more steps
+    inexact: int = 0  # rows whose gap is above the tolerance none the less
+
+
+@dataclass(slots=True)
+class Statistics(Counts):
+    """Of one version since it was first loaded in this process: of predictions, but for the last.
+
+    A prediction that is explained counts as an explanation.
+    """
+
+    explanations: Explanations = field(default_factory=Explanations)
 
 
 class Ledger:

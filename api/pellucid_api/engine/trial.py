@@ -12,7 +12,7 @@ import numpy as np
 
 from pellucid.bundle import Manifest
 from pellucid.tracking.contract import CHALLENGER
-from pellucid_api.engine.statistics import Histogram, Statistics
+from pellucid_api.engine.statistics import Counts, Histogram, Statistics
 from pellucid_api.engine.values import Values
 
 if TYPE_CHECKING:
@@ -190,9 +190,9 @@ def _named(manifest: Manifest, outputs: Sequence[Values]) -> Mapping[str, Values
 
 
 def _less(after: Statistics, before: Statistics) -> Statistics:
-    """Field by field."""
+    """Field by field, of predictions alone."""
     found = Statistics()
-    for name in Statistics.__dataclass_fields__:
+    for name in Counts.__dataclass_fields__:
         now, then = getattr(after, name), getattr(before, name)
         if isinstance(now, Histogram):
             counts = [n - t for n, t in zip(now.counts, then.counts, strict=True)]

@@ -1,6 +1,7 @@
 """The data plane's front for ASGI routes: for what the server's protocol did not answer itself."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from fastapi import Request, Response
 
@@ -20,7 +21,16 @@ async def answer(
     """
     body = await request.body()
     headers = request_headers(request.scope["headers"])
-    asking = asyncio.ensure_future(plane.ask(codec, served, headers, body))
+    return await response_of(request, plane.ask(codec, served, headers, body))
+
+
+async def response_of(request: Request, reply: Awaitable[Reply]) -> Response:
+    """The response to a request whose body was read; no more is done once its client has left.
+
+    Raises:
+        PellucidError: as what makes the reply does.
+    """
+    asking = asyncio.ensure_future(reply)
     leaving = asyncio.ensure_future(request.receive())  # once the body is there: the client leaves
     try:
         await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)

@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Mapping
+from typing import Any
 
 from pellucid.errors import InvalidRows, UnsupportedType
 from pellucid_api.engine.answers import prediction_ids
@@ -15,6 +16,7 @@ from pellucid_api.engine.values import Values, shown
 from pellucid_api.plane.exchange import Reply
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
+TABLES = (CSV, ARROW)
 _ANY = {"*/*": JSON, "application/*": JSON, "text/*": CSV}
 _PLAIN = frozenset({b"", b"*/*", b"application/json"})
 _SLOW = frozenset({"idna", "punycode"})  # for names of hosts: time grows with the square of a text
@@ -51,18 +53,25 @@ def read_table(served: Served, content_type: bytes, body: bytes, max_rows: int) 
         InvalidRows, TooLarge: as `engine.tables.decode_table` says.
         UnsupportedType: the CSV is in an encoding that is not read here.
     """
-    name, parameters = media_type(content_type)
-    if name not in (CSV, ARROW):
+    table = read_columns(served, content_type, body)
+    if table is None:
         return None
-    model = served.model
-    inputs = model.manifest.inputs
+    model, text = served.model, media_type(content_type)[0] == CSV
+    arrays = decode_table(table, model.manifest.inputs, max_rows, model.tokenizer, text=text)
+    return served.layout.pack(arrays)
+
+
+def read_columns(served: Served, content_type: bytes, body: bytes) -> Any:
+    """A CSV or an Arrow stream as a pyarrow.Table; None where the body is neither.
+
+    Raises:
+        InvalidRows, UnsupportedType: as `read_table` does.
+    """
+    name, parameters = media_type(content_type)
     if name == CSV:
         text = utf8(body, parameters.get("charset", "utf-8"))
-        table = read_csv(text, [each.name for each in inputs])
-    else:
-        table = read_stream(body)
-    arrays = decode_table(table, inputs, max_rows, model.tokenizer, text=name == CSV)
-    return served.layout.pack(arrays)
+        return read_csv(text, [each.name for each in served.model.manifest.inputs])
+    return read_stream(body) if name == ARROW else None
 
 
 def utf8(body: bytes, charset: str) -> bytes:
@@ -95,10 +104,14 @@ def write_table(
         if kind == CSV
         else write_stream(table_of(manifest, outputs, ids, told))
     )
+    return Reply(200, answered_by(served, kind), body)
+
+
+def answered_by(served: Served, kind: str) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer in a format that has no place for who answers."""
     headers = {
         "content-type": kind,
         "x-model-name": served.name,
-        "x-model-version": told["version"],
+        "x-model-version": str(served.version),
     }
-    pairs = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    return Reply(200, pairs, body)
+    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]

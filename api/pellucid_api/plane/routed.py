@@ -27,6 +27,15 @@ _PAUSE = 2e-3  # seconds between two looks for an idle moment
 _PATIENCE = 1.0  # seconds; then a copy is given up
 
 
+def answering(champion: Served, headers: RequestHeaders) -> Served:
+    """The version that answers a request to a champion: itself, or its challenger."""
+    trial = champion.trial
+    if trial is None or not trial.challenger:
+        return champion
+    found = trial.picked(headers.get(ROUTING_KEY, b""))
+    return champion if found is None else found.contender
+
+
 class Routed:
     """One request on its way; another version may answer it if the first that was asked fails."""
 

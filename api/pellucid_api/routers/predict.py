@@ -1,11 +1,22 @@
 """Predictions for plain rows."""
 
-from fastapi import Request, Response
+from typing import Annotated
+
+from fastapi import Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from pellucid_api.deps import Held, ModelName, VersionNumber
-from pellucid_api.plane.asgi import answer
+from pellucid_api.deps import ExplainOptions, Held, ModelName, VersionNumber
+from pellucid_api.engine.served import Served
+from pellucid_api.plane.asgi import answer, response_of
+from pellucid_api.plane.exchange import request_headers
 from pellucid_api.plane.formats import ARROW
+from pellucid_api.plane.routed import answering
+from pellucid_api.services import Services
+
+Explain = Annotated[
+    bool,
+    Query(description="Tell each answer's SHAP values, too: see `/explain`, and its parameters."),
+]
 
 _ROW = {"age": 41, "purpose": "car", "employed": True, "since": "2024-05-31", "income": None}
 EXAMPLES = {
@@ -47,7 +58,13 @@ ROWS_BODY = {
 }
 
 
-async def predict(services: Held, name: ModelName, request: Request) -> Response:
+async def predict(
+    services: Held,
+    name: ModelName,
+    request: Request,
+    options: ExplainOptions,
+    explain: Explain = False,
+) -> Response:
     """Predict with the champion.
 
     Rows are objects of the model's raw columns: numbers, strings, booleans, ISO 8601 times (UTC
@@ -59,12 +76,32 @@ async def predict(services: Held, name: ModelName, request: Request) -> Response
     elsewhere takes nested lists, and answers with `outputs`.
     """
     served = services.pool.champion(name)
+    if explain:
+        return await _explained(services, served, request, options)
     return await answer(request, services.plane, services.rows, served)
 
 
 async def predict_with_version(
-    services: Held, name: ModelName, version: VersionNumber, request: Request
+    services: Held,
+    name: ModelName,
+    version: VersionNumber,
+    request: Request,
+    options: ExplainOptions,
+    explain: Explain = False,
 ) -> Response:
     """Predict with a certain version, loaded on demand."""
     served = await run_in_threadpool(services.pool.version, name, version)
+    if explain:
+        return await _explained(services, served, request, options)
     return await answer(request, services.plane, services.rows, served)
+
+
+async def _explained(
+    services: Services, served: Served, request: Request, options: ExplainOptions
+) -> Response:
+    body = await request.body()
+    headers = request_headers(request.scope["headers"])
+    asked = services.explanations.answer(
+        answering(served, headers), headers, body, options, predicting=True
+    )
+    return await response_of(request, asked)

@@ -10,6 +10,8 @@ import sys
 import typer
 
 from pellucid.cli import data, extras, jobs, models, predictions, services, traffic
+from pellucid.cli.counterfactuals import counterfactuals
+from pellucid.cli.explanations import explain
 from pellucid.cli.reproduce import reproduce
 from pellucid.cli.terminal import fail
 from pellucid.errors import PellucidError
@@ -27,6 +29,8 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(traffic.app, name="traffic")
 app.command()(models.predict)
+app.command()(explain)
+app.command()(counterfactuals)
 app.add_typer(predictions.app, name="predictions")
 app.command()(reproduce)
 services.register(app)

@@ -12,15 +12,21 @@ Every call raises the error that the service answered with, from `pellucid.error
 `Unavailable` when nothing answers. Calls may be repeated: nothing is lost, nothing is doubled.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import httpx
 
-from pellucid.client.connection import Connection, as_json, segment
+from pellucid.client.connection import Connection, as_json, given, segment
 from pellucid.client.datasets import Datasets
 from pellucid.client.jobs import Jobs
 from pellucid.client.models import Models
-from pellucid.resources import LoggedPrediction, Predictions
+from pellucid.resources import (
+    Counterfactuals,
+    ExplainedPredictions,
+    LoggedPrediction,
+    Predictions,
+)
 
 __all__ = ["Client"]
 
@@ -73,8 +79,48 @@ class Client:
         """
         path = f"/v1/models/{segment(model)}"
         path += f"/versions/{version}/predict" if version else "/predict"
-        sent = [{name: as_json(value) for name, value in row.items()} for row in rows]
+        sent = [_as_sent(row) for row in rows]
         return self._connection.fetch(Predictions, "POST", path, json=sent)
+
+    def explain(
+        self,
+        model: str,
+        rows: list[dict[str, Any]],
+        version: int | None = None,
+        *,
+        reference: dict[str, Any] | None = None,
+        output: str | None = None,
+        contrast: str | None = None,
+        top_k: int | None = None,
+        method: str | None = None,
+        superpixels: int | None = None,
+        predicting: bool = False,
+    ) -> ExplainedPredictions:
+        """Predictions with their SHAP values, for rows as `predict` takes them.
+
+        Args:
+            model: its name.
+            rows: raw columns.
+            version: of the model; None: the champion.
+            reference: a row that the others are compared to; None: the model's background.
+            output: the class, or the output of a regression, to explain.
+            contrast: a class that is subtracted from that one.
+            top_k: so many columns one by one, the rest summed up.
+            method: amortized, where the version has it; None: the version's own.
+            superpixels: about how many parts of an image to sum up.
+            predicting: record the answers as predictions, with ids.
+        """
+        path = f"/v1/models/{segment(model)}"
+        path += f"/versions/{version}" if version else ""
+        params = given(
+            **{"class": output}, contrast=contrast, top_k=top_k, method=method,
+            superpixels=superpixels, explain=True if predicting else None,
+        )  # fmt: skip
+        body: dict[str, Any] = {"rows": [_as_sent(row) for row in rows]}
+        if reference is not None:
+            body["reference"] = _as_sent(reference)
+        path += "/predict" if predicting else "/explain"
+        return self._connection.fetch(ExplainedPredictions, "POST", path, params=params, json=body)
 
     def predict_table(
         self, model: str, table: Any, version: int | None = None, *, text: bool = False
@@ -106,7 +152,45 @@ class Client:
         response = self._connection.send("POST", path, content=content, headers=headers)
         return pa.ipc.open_stream(response.content).read_all()
 
+    def counterfactuals(
+        self,
+        model: str,
+        rows: list[dict[str, Any]],
+        version: int | None = None,
+        *,
+        desired: int | str | dict[str, Any] | None = None,
+        frozen: Sequence[str] = (),
+        constraints: Mapping[str, Mapping[str, Any]] | None = None,
+        count: int = 1,
+    ) -> Counterfactuals:
+        """The smallest changes of rows that change the decision, verified by the model.
+
+        Args:
+            model: its name.
+            rows: as for predictions.
+            version: of the model; None: the champion.
+            desired: a class, {"class": ..., "probability": ...}, or of values {"at_least": ...,
+                "at_most": ...}; None: any other class.
+            frozen: columns that stay as they are.
+            constraints: column -> change, low, high; besides those of the model's plan.
+            count: most counterfactuals of each row.
+        """
+        path = f"/v1/models/{segment(model)}"
+        path += f"/versions/{version}/counterfactuals" if version else "/counterfactuals"
+        asked = {
+            "rows": [{name: as_json(value) for name, value in row.items()} for row in rows],
+            "desired": desired,
+            "frozen": list(frozen),
+            "constraints": {name: dict(each) for name, each in (constraints or {}).items()},
+            "count": count,
+        }
+        return self._connection.fetch(Counterfactuals, "POST", path, json=asked)
+
     def prediction(self, prediction_id: str) -> LoggedPrediction:
         """An answered prediction, from the prediction log."""
         path = f"/v1/predictions/{segment(prediction_id)}"
         return self._connection.fetch(LoggedPrediction, "GET", path)
+
+
+def _as_sent(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: as_json(value) for name, value in row.items()}
