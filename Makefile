@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist lo
 STAMP := .venv/.installed$(addprefix -,$(notdir $(TORCH_INDEX)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo up test test-slow test-all check bench bench-serving gpu-check migrate reference proto secrets clean
+.PHONY: setup demo up test test-slow test-all check bench bench-serving bench-explanations gpu-check migrate reference proto secrets clean
 
 setup: $(STAMP)
 
@@ -57,6 +57,9 @@ bench: setup
 
 bench-serving: setup
 	$(BIN)/python benchmarks/serving.py
+
+bench-explanations: setup
+	$(BIN)/python benchmarks/explanations.py
 
 gpu-check: setup
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import nn
 
 from pellucid.datasets.content import storage_type
 from pellucid.datasets.splits import Parts
@@ -27,6 +28,18 @@ _VERSIONS = ("python", "pellucid", "torch", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """A trained network at its best, and what it was trained on."""
+
+    request: Request
+    spec: Plan
+    examples: Data
+    network: nn.Module
+    epochs: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
 class Run:
     """Truth and prediction of the test rows, and what it took."""
 
@@ -42,9 +55,9 @@ class Run:
         return float((self.prediction.argmax(1) == self.truth).mean())
 
 
-def trained(
+def fitted(
     table: pa.Table, roles: dict[str, Role], content: dict[str, object], parts: Parts | None = None
-) -> Run:
+) -> Fitted:
     """Train what a plan says, on these parts or on the plan's own."""
     spec = Plan.parse({"name": "benchmark", "data": {"dataset": "benchmark"}} | content)
     spec, schema = resolve(spec, schema_of(table, roles))
@@ -64,10 +77,18 @@ def trained(
         with Journal(workspace) as journal:
             network, state = train(request, spec, examples, _CPU, workspace, journal)
     seconds = time.process_time() - started
-    test = examples.parts.test
-    raw = predict(network, examples.rows(test).inputs)
+    return Fitted(request, spec, examples, network, state.epoch, seconds)
+
+
+def trained(
+    table: pa.Table, roles: dict[str, Role], content: dict[str, object], parts: Parts | None = None
+) -> Run:
+    """The same, judged on the test rows."""
+    found = fitted(table, roles, content, parts)
+    examples, test = found.examples, found.examples.parts.test
+    raw = predict(found.network, examples.rows(test).inputs)
     prediction = examples.target.head()(raw).numpy()
-    return Run(examples, examples.truth(test), prediction, state.epoch, seconds)
+    return Run(examples, examples.truth(test), prediction, found.epochs, found.cpu_seconds)
 
 
 def schema_of(table: pa.Table, roles: dict[str, Role]) -> Schema:

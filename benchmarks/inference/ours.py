@@ -22,6 +22,11 @@ def command(home: Path, network: Network, port: int) -> tuple[list[str], dict[st
         (root / MODEL).write_bytes(network.path.read_bytes())
         adopt(root, network.name)  # as of any ONNX model in the registry
         cache.remember({network.name: 1})
+    return started(home, port)
+
+
+def started(home: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    """The same for what the cache under `home` holds."""
     environment = {
         "PELLUCID_HOME": str(home),
         "PELLUCID_PORT": str(port),

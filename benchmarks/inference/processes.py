@@ -25,7 +25,7 @@ from inference.ours import command as our_command
 APPS = Path(__file__).parent / "apps"
 _START_SECONDS = 30
 _TOLERANCE = 1e-4
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Absent(Exception):  # a result, not a mistake
@@ -87,7 +87,7 @@ def serving(contender: Contender, network: Network, place: Place) -> Iterator[st
     python, port = python_of(contender, place), free_port()
     home = place.scratch / f"{contender.key}-{network.name}"
     home.mkdir(exist_ok=True)
-    environment = os.environ | dict.fromkeys(_ONE_THREAD, "1")
+    environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
     environment |= {
         "MODEL": str(network.path), "MODEL_NAME": network.name, "PORT": str(port),
         "PYTHONPATH": str(APPS), "PYTHONWARNINGS": "ignore",
@@ -102,20 +102,29 @@ def serving(contender: Contender, network: Network, place: Place) -> Iterator[st
         arguments = contender.module or (str(APPS / contender.app),)
         command = [str(python), *(each.format(port=port) for each in arguments)]
     log = home / "log.txt"
+    with running(command, environment | contender.environment, place.server_cores, log) as process:
+        url = f"http://127.0.0.1:{port}"
+        _wait(process, url, contender, network, log)
+        yield url
+
+
+@contextmanager
+def running(
+    command: list[str], environment: dict[str, str], cores: frozenset[int], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process on some cores, in its log's directory; it and what it started end with this."""
     with log.open("w") as file:
         process = subprocess.Popen(
             command,
-            env=environment | contender.environment,
-            cwd=home,
+            env=environment,
+            cwd=log.parent,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, place.server_cores),
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
-    url = f"http://127.0.0.1:{port}"
     try:
-        _wait(process, url, contender, network, log)
-        yield url
+        yield process
     finally:
         _end(process)
 

@@ -27,7 +27,8 @@ function request()
   turn = turn % #requests + 1
   return requests[turn]
 end
-
+"""
+DONE = """
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(
@@ -70,7 +71,7 @@ class Load:
         # The header's length is part of a binary body; all bodies of one case have the same.
         headers = ", ".join(f'["{name}"]="{value}"' for name, value in messages[0].headers.items())
         script = directory / "load.lua"
-        script.write_text(f"HEADERS = {{{headers}}}\n{_SCRIPT}", encoding="utf-8")
+        script.write_text(f"HEADERS = {{{headers}}}\n{_SCRIPT}{DONE}", encoding="utf-8")
         return [str(script), *paths]
 
     def run(self, url: str, seconds: float, cores: frozenset[int], directory: Path) -> Measured:
@@ -81,30 +82,55 @@ class Load:
         """
         script, *bodies = self.write(directory)
         target = url + self.form.path.format(model=self.network.name)
-        found = {}
-        for length in (max(1, seconds / 5), seconds):
-            command = [
-                wrk(),
-                f"-t{min(len(cores), self.connections)}",
-                f"-c{self.connections}",
-                f"-d{length:.0f}s",
-                "--timeout",
-                "30s",
-            ]
-            done = subprocess.run(
-                [*command, "-s", script, target, "--", *bodies],
-                capture_output=True,
-                text=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, cores),
-            )
-            line = next((x for x in done.stdout.splitlines() if x.startswith("RESULT ")), None)
-            if line is None:
-                raise RuntimeError(f"wrk: {done.stdout} {done.stderr}")
-            found = json.loads(line.removeprefix("RESULT "))
-            if found["refused"] or found["broken"] or not found["requests"]:
-                raise RuntimeError(f"not all answered: {found}")
-        rate = self.rows * found["requests"] / found["us"] * 1e6
-        return Measured(rate, *(found[key] / 1e3 for key in ("p50", "p90", "p99")))
+        command = [script, target, "--", *bodies]
+        closed_loop(command, self.rows, self.connections, max(1, seconds / 5), cores)
+        return closed_loop(command, self.rows, self.connections, seconds, cores)
+
+
+def closed_loop(
+    script: list[str],
+    rows: int,
+    connections: int,
+    seconds: float,
+    cores: frozenset[int],
+    may_refuse: bool = False,
+) -> Measured:
+    """As many requests as the connections can have answered.
+
+    Args:
+        script: a file that ends as `DONE`, and wrk's arguments after it.
+        rows: of each request.
+        connections: kept alive.
+        seconds: that it lasts.
+        cores: of the load.
+        may_refuse: a server may say that it has too much to do.
+
+    Raises:
+        RuntimeError: a reply was no 2xx, or a connection broke.
+    """
+    command = [
+        wrk(),
+        f"-t{min(len(cores), connections)}",
+        f"-c{connections}",
+        f"-d{seconds:.0f}s",
+        "--timeout",
+        "30s",
+    ]
+    done = subprocess.run(
+        [*command, "-s", *script],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    line = next((x for x in done.stdout.splitlines() if x.startswith("RESULT ")), None)
+    if line is None:
+        raise RuntimeError(f"wrk: {done.stdout} {done.stderr}")
+    found = json.loads(line.removeprefix("RESULT "))
+    refused = 0 if may_refuse else found["refused"]
+    if refused or found["broken"] or not found["requests"]:
+        raise RuntimeError(f"not all answered: {found}")
+    rate = rows * (found["requests"] - found["refused"]) / found["us"] * 1e6
+    return Measured(rate, *(found[key] / 1e3 for key in ("p50", "p90", "p99")))
 
 
 def wrk() -> str:
