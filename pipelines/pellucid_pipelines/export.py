@@ -130,7 +130,9 @@ def run_onnx(path: Path, feed: Mapping[str, np.ndarray]) -> Arrays:
 
     `feed`: raw column -> (N,) float64 or strings, or (N, *shape).
     """
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # an input with a default is worth a warning to it
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name.rstrip("_") for output in session.get_outputs()]
     tensors = {name: _loaded(values) for name, values in feed.items()}
     found = [session.run(None, piece) for piece in columns.pieces(tensors)]

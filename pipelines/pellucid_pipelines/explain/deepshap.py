@@ -91,9 +91,7 @@ class DeepShap(nn.Module):
             copies, wanted = 1, functional.one_hot(chosen, outputs).to(raw.dtype).unsqueeze(1)
         count = copies * rows * beside
         multipliers = [
-            call.multiplier(self.get_buffer(f"reference_{i}"))
-            .expand(copies, rows, beside, *call.inputs.shape[1:])
-            .reshape(count, *call.inputs.shape[1:])
+            _repeated(call.multiplier(self.get_buffer(f"reference_{i}")), copies)
             for i, call in enumerate(seen.calls)
         ]
         start = torch.zeros(count, *shape, dtype=raw.dtype, requires_grad=True)
@@ -174,6 +172,14 @@ class _Linear(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         call, multiplier = next(self._calls)
         return call.linear(args[0], multiplier)
+
+
+def _repeated(multiplier: Tensor, copies: int) -> Tensor:
+    """(N, B, ...) to (copies x N x B, ...)."""
+    rows, beside, *rest = multiplier.shape
+    if copies > 1:  # else a graph would copy it
+        multiplier = multiplier.expand(copies, rows, beside, *rest)
+    return multiplier.reshape(copies * rows * beside, *rest)
 
 
 def _nonlinear(function: Function, arguments: tuple[Any, ...]) -> bool:
