@@ -45,6 +45,7 @@ class LinearShap(nn.Module):
         weight = self.network.linear.weight
         if chosen is None:  # (N, width, outputs)
             return raw, away.unsqueeze(2) * weight.T.unsqueeze(0), self.base
+        chosen = torch.where(chosen < 0, raw.argmax(dim=1), chosen)
         values = away * weight[chosen].reshape(away.shape)
         if self.modality == "sequence":  # the last channel, how long each is, belongs to all
             values = values[..., :-1] + values[..., -1:] / (values.shape[-1] - 1)
@@ -55,7 +56,7 @@ class LinearShap(nn.Module):
     def _vectors(self, inputs: Tensor) -> Tensor:
         if self.network.embedding is not None:
             return self.network.embedding(inputs)
-        return inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.float()
+        return inputs.float() * self.network.scale
 
 
 def class_table(rows: int = 40) -> pa.Table:

@@ -44,12 +44,11 @@ class Flat(nn.Module):
         self.embedding = nn.Embedding(vocabulary, 4) if vocabulary else None
         width = shape[0] * 4 if vocabulary else int(np.prod(shape))
         self.linear = nn.Linear(width, outputs)
+        self.scale = 1 / 255 if len(shape) == 3 else 1.0  # of pixels, in whole numbers or not
 
     def forward(self, inputs: Tensor) -> Tensor:
-        taken = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
-        if self.embedding is not None:
-            taken = self.embedding(taken)
-        raw: Tensor = self.linear(taken.flatten(1).float())
+        taken = inputs if self.embedding is None else self.embedding(inputs)
+        raw: Tensor = self.linear(taken.flatten(1).float() * self.scale)
         return raw
 
 

@@ -222,7 +222,7 @@ def _shaped(values: list[float], shape: tuple[int, ...], wanted: Input) -> Value
 
 @lru_cache(256)
 def _floats_of(count: int) -> struct.Struct:
-    return struct.Struct(f"{count}f")
+    return struct.Struct(f"<{count}f")  # native packing would not notice overflows
 
 
 def _fits(axes: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

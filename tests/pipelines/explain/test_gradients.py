@@ -14,7 +14,8 @@ from pellucid_pipelines import architectures
 from pellucid_pipelines.ensemble import Ensemble
 from pellucid_pipelines.explain.gradients import ExpectedGradients, between, grid
 from pellucid_pipelines.explain.rowwise import TRANSLATIONS
-from pellucid_pipelines.explain.tracing import quiet, traced
+from pellucid_pipelines.explain.tracing import traced
+from pellucid_pipelines.export import as_onnx
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.tensors import Target
 
@@ -102,15 +103,7 @@ class Served:
         examples = tuple(each for each in rows if each is not None)
         graph = traced(_Ordered(module), examples)
         dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in examples)
-        with quiet():
-            program = torch.onnx.export(
-                torch.export.export(graph, examples, dynamic_shapes=dynamic, strict=False),
-                dynamo=True,
-                custom_translation_table=TRANSLATIONS,
-                opset_version=20,
-                external_data=False,
-                verbose=False,
-            )
+        program = as_onnx(graph, examples, dynamic, TRANSLATIONS)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = 1, 3
         self.session = onnxruntime.InferenceSession(
