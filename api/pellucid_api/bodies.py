@@ -10,10 +10,12 @@ from starlette.exceptions import HTTPException
 
 from pellucid.errors import InvalidInput, InvalidPlan, TooLarge
 from pellucid.plan.document import read_yaml
+from pellucid_api.plane.formats import ARROW
 
 _JSON = ("application/json", "application/x-www-form-urlencoded", "")  # curl -d says the second
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain")
 _LARGEST = 2**20  # bytes
+ROWS: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 
 
 async def plan_body(request: Request) -> Any:
@@ -91,3 +93,32 @@ def _json_object(content: bytes, what: str, **told: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput(f"The {what} is no JSON object.", **told)
     return value
+
+
+def rows_body(properties: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI is told of a body of rows: JSON, CSV or Arrow.
+
+    Args:
+        properties: of the object that may stand in place of the list; `rows` must be there.
+        examples: of the JSON.
+    """
+    described = {"type": "object", "required": ["rows"], "properties": properties}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"oneOf": [ROWS, described]},
+                    "examples": examples,
+                },
+                "text/csv": {
+                    "schema": {"type": "string"},
+                    "example": "age,purpose\n41,car\n,boat\n",
+                },
+                ARROW: {
+                    "schema": {"type": "string", "format": "binary"},
+                    "example": "the bytes that pyarrow.ipc.new_stream writes",
+                },
+            },
+        }
+    }

@@ -106,7 +106,10 @@ def _cases(name: str, found: Packed, absent: dict[str, str]) -> list[Case]:
         batches = [_batch(found, size, number) for number in range(_DIFFERENT)]
         feeds = [found.feed(each) for each in batches]
         tensors = [found.dense(each) for each in batches]
-        calls = {title: _run(found.session(file), feeds) for title, file in OURS.items()}
+        calls = {title: _run(found.session(OURS[title]), feeds) for title in (PREDICTION, AMORTIZED)}
+        most = found.told.batch_rows
+        runs = [[found.feed(each.slice(i, most)) for i in range(0, size, most)] for each in batches]
+        calls[EXPLANATION] = _runs(found.session(bundle.EXPLAINER), runs)
         calls |= {peer: _explain(explain, tensors) for peer, explain in others.items()}
         cases.append(Case(name, size, calls))
     return cases
@@ -121,6 +124,11 @@ def _batch(found: Packed, size: int, number: int) -> Any:
 
 def _run(session: Any, feeds: Sequence[Any]) -> Call:
     return lambda number: session.run(None, feeds[number])
+
+
+def _runs(session: Any, feeds: Sequence[Sequence[Any]]) -> Call:
+    """In runs of as many rows as the manifest says, as they are served."""
+    return lambda number: [session.run(None, feed) for feed in feeds[number]]
 
 
 def _explain(explain: Callable[[torch.Tensor], object], tensors: Sequence[torch.Tensor]) -> Call:

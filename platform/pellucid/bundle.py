@@ -11,6 +11,8 @@
     weights.pt        the network's state, to start from or to look into
     provenance.json   what decided the outcome: `pellucid.provenance`
     tokenizer.json    of a text model: how a string becomes tokens
+    profile.json      how the rows were in training: `pellucid.monitoring.profiling`
+    sample.parquet    held-out rows in the form of the prediction log, with their targets
     MLmodel ...       written on registration, so that `mlflow.onnx` loads it as well
 
 A bundle is verified against its manifest before it serves: hashes first, then parity.
@@ -41,6 +43,8 @@ CARD = "card.md"
 WEIGHTS = "weights.pt"
 TOKENIZER = "tokenizer.json"
 PROVENANCE = "provenance.json"
+PROFILE = "profile.json"
+SAMPLE = "sample.parquet"
 
 
 class _Frozen(BaseModel):
@@ -83,6 +87,7 @@ class Input(_Frozen):
     datatype: Datatype
     shape: tuple[int, ...] = ()
     categories: tuple[str, ...] = ()  # known ones; any other falls into the unknown bucket
+    edges: tuple[float, ...] = ()  # of a sensitive number or time: where its groups end
 
     @classmethod
     def of(
@@ -158,7 +163,7 @@ class Explanation(_Frozen):
     background: int  # rows compared to
     tolerance: float  # gaps, relative to `scale`, above it are failures
     steps: int = 0  # shares by default
-    batch_rows: int = 64  # of one run with these shares, which then holds some 32 MB
+    batch_rows: int = 64  # of one run with these shares, whose numbers then fit a cache
     quality: dict[str, float] = {}
     amortized: dict[str, float] | None = None  # errors of explain_amortized.onnx
     reference: dict[str, ColumnReference] = {}
@@ -174,6 +179,7 @@ class Manifest(_Frozen):
     classes: tuple[int | str, ...] = ()
     positive_class: int | str | None = None  # binary only
     inputs: tuple[Input, ...]
+    sensitive: tuple[Input, ...] = ()  # columns that are recorded, and never reach the model
     outputs: tuple[Output, ...]
     opset: int  # 0: not known, of a model that was made elsewhere
     files: dict[str, str]  # file name -> SHA-256

@@ -152,7 +152,7 @@ def mark_of(process: psutil.Process) -> str | None:
         return None
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 120.0) -> None:
+def wait_until(condition: Callable[[], object], timeout: float = 30.0) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + timeout
     while not condition():

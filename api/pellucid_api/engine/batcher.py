@@ -146,6 +146,23 @@ class Batcher:
             self._admission.woke()
             asyncio.get_running_loop().call_soon(self._next)
 
+    async def finished(self, feed: Feed, deadline: float = _NEVER) -> Work:
+        """Submit rows and wait for them; nobody who stops waiting is waited for.
+
+        Raises:
+            PellucidError: they were not run, or their run failed.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        work = Work(feed, lambda _: None if done.done() else done.set_result(None), deadline)
+        self.submit(work)
+        try:
+            await done
+        finally:
+            work.cancelled = True  # if it has not run
+        if work.error is not None:
+            raise work.error
+        return work
+
     def _next(self) -> None:
         batch = self._take()
         rows = sum(feed.rows for _, feed in batch)

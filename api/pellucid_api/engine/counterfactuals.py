@@ -18,7 +18,6 @@ from pellucid.analysis.counterfactuals import Counterfactual, Found, Goal, searc
 from pellucid.bundle import ColumnReference
 from pellucid.errors import Overloaded
 from pellucid_api.engine.aside import Aside
-from pellucid_api.engine.batcher import Work
 from pellucid_api.engine.feeds import Feed
 from pellucid_api.engine.lane import Lane
 from pellucid_api.engine.served import Served
@@ -77,23 +76,9 @@ class Searches:
 
     async def predicted(self, served: Served, feed: Feed) -> Arrays:
         """The served model's outputs, by name, without a trace in the prediction log."""
-        done: asyncio.Future[Sequence[Values]] = asyncio.get_running_loop().create_future()
-
-        def finished(work: Work) -> None:
-            if done.done():
-                return
-            if work.error is not None:
-                done.set_exception(work.error)
-            else:
-                done.set_result(work.outputs)
-
         served.batcher.admit()
-        work = Work(feed, finished)
-        served.batcher.submit(work)
-        try:
-            return dict(zip(self._names, await done, strict=True))
-        finally:
-            work.cancelled = True  # if it has not run
+        work = await served.batcher.finished(feed)
+        return dict(zip(self._names, work.outputs, strict=True))
 
     async def answers(
         self, served: Served, feed: Feed, wishes: Sequence[Wish], seconds: float

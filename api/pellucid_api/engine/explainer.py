@@ -17,7 +17,7 @@ from pellucid.bundle import AMORTIZED, EXPLAINER, Explanation
 from pellucid.errors import Conflict, ModelNotReady
 from pellucid_api.engine.aside import Aside
 from pellucid_api.engine.attribution import Attributed
-from pellucid_api.engine.batcher import Batcher, Work
+from pellucid_api.engine.batcher import Batcher
 from pellucid_api.engine.feeds import Feed
 from pellucid_api.engine.guard import Guard
 from pellucid_api.engine.memo import Memo, digests, merged
@@ -188,25 +188,10 @@ class Explainer:
         return np.flatnonzero(~within.all(axis=1))
 
     async def _ran(self, batcher: Batcher, feed: Feed, turn: Turn) -> list[Values]:
-        done: asyncio.Future[list[Values]] = asyncio.get_running_loop().create_future()
-
-        def finished(work: Work) -> None:
-            if done.done():
-                return
-            if work.error is not None:
-                done.set_exception(work.error)
-            else:
-                done.set_result(list(work.outputs))
-
-        work = Work(feed, finished, turn.deadline)
-        batcher.submit(work)
-        try:
-            outputs = await done
-        finally:
-            work.cancelled = True  # if it has not run
+        work = await batcher.finished(feed, turn.deadline)
         if turn.queued is None:
             turn.queued = work.started - turn.received
-        return outputs
+        return list(work.outputs)
 
     @property
     def _graph(self) -> Opened:

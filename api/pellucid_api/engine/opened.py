@@ -20,7 +20,7 @@ from pellucid_api.engine.model import Model
 from pellucid_api.engine.statistics import Explanations
 from pellucid_api.engine.values import Values
 
-_RUN_SECONDS, _MOST_ROWS = 0.01, 64  # of a run: a short one touches little memory, too
+_RUN_SECONDS, _MOST_ROWS = 0.005, 64  # of a run: predictions may wait for it
 _FINER, _MOST_STEPS = 4, 512  # an inexact row gets so many times the steps, up to the most
 _VERIFIED, _TIMED = 2, 3  # rows, runs
 _SAME = 1e-4  # largest difference to the model's own predictions

@@ -1,19 +1,16 @@
 """Explanations for plain rows."""
 
-from typing import Any
-
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from pellucid_api.bodies import ROWS, rows_body
 from pellucid_api.deps import ExplainOptions, Held, ModelName, VersionNumber
 from pellucid_api.engine.served import Served
 from pellucid_api.plane.asgi import response_of
 from pellucid_api.plane.exchange import request_headers
-from pellucid_api.plane.formats import ARROW
 from pellucid_api.services import Services
 
 _ROW = {"age": 41, "purpose": "car", "employed": True, "since": "2024-05-31", "income": None}
-_ROWS = {"type": "array", "items": {"type": "object"}}
 EXAMPLES = {
     "rows": {"summary": "Rows, compared to the background", "value": [_ROW]},
     "reference": {
@@ -22,31 +19,7 @@ EXAMPLES = {
     },
     "text": {"summary": "A text", "value": [{"review": "A film that stays with you."}]},
 }
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "oneOf": [
-                        _ROWS,
-                        {
-                            "type": "object",
-                            "required": ["rows"],
-                            "properties": {"rows": _ROWS, "reference": {"type": "object"}},
-                        },
-                    ]
-                },
-                "examples": EXAMPLES,
-            },
-            "text/csv": {"schema": {"type": "string"}, "example": "age,purpose\n41,car\n,boat\n"},
-            ARROW: {
-                "schema": {"type": "string", "format": "binary"},
-                "example": "the bytes that pyarrow.ipc.new_stream writes",
-            },
-        },
-    }
-}
+BODY = rows_body({"rows": ROWS, "reference": {"type": "object"}}, EXAMPLES)
 
 
 async def explain(

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from pellucid_api.bodies import ROWS, rows_body
 from pellucid_api.deps import ExplainOptions, Held, ModelName, VersionNumber
 from pellucid_api.engine.served import Served
 from pellucid_api.plane.asgi import answer, response_of
 from pellucid_api.plane.exchange import request_headers
-from pellucid_api.plane.formats import ARROW
 from pellucid_api.plane.routed import answering
 from pellucid_api.services import Services
 
@@ -31,31 +31,7 @@ EXAMPLES = {
     },
     "text": {"summary": "A text", "value": [{"review": "A film that stays with you."}]},
 }
-ROWS_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "oneOf": [
-                        {"type": "array", "items": {"type": "object"}},
-                        {
-                            "type": "object",
-                            "required": ["rows"],
-                            "properties": {"rows": {"type": "array", "items": {"type": "object"}}},
-                        },
-                    ]
-                },
-                "examples": EXAMPLES,
-            },
-            "text/csv": {"schema": {"type": "string"}, "example": "age,purpose\n41,car\n,boat\n"},
-            ARROW: {
-                "schema": {"type": "string", "format": "binary"},
-                "example": "the bytes that pyarrow.ipc.new_stream writes",
-            },
-        },
-    }
-}
+ROWS_BODY = rows_body({"rows": ROWS}, EXAMPLES)
 
 
 async def predict(

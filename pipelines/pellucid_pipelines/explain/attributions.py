@@ -21,7 +21,7 @@ TOLERANCE: dict[Method, float] = {"deep": 1e-4, "exact": 1e-4, "gradients": 1e-2
 _TRIED, _STEPPED = 32, 8  # rows that a method is tried on, and that tell how many shares it takes
 _MOST = 64  # shares
 _SHARE_OF_ROWS = 0.9  # that are near enough with the shares that a graph takes by default
-_FLOATS = 2**23  # held at once
+_FLOATS = 2**19  # of a tensor: 2 MB in float32
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Attribution:
         return grid(self.steps) if self.steps else None
 
     def rows_at_once(self) -> int:
-        """How many rows one run takes: it then holds some 32 MB, or is short."""
+        """How many rows one run takes: its largest tensor then fits a cache, or it is short."""
         if self.steps:
             return _STEPPED
         held = [b.numel() for name, b in self.module.named_buffers() if "." not in name]
