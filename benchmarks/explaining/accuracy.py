@@ -64,7 +64,6 @@ def _gaps(found: Packed, rows: int) -> dict[str, Any]:
         "background": found.told.background,
         "steps": found.told.steps,
         "refined": refined,
-        "limit": found.told.tolerance,
         "largest": float(relative.max()),
         "median": float(np.median(relative)),
     }

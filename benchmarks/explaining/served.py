@@ -24,7 +24,7 @@ from explaining.speed import MLP
 from pellucid import bundle
 from pellucid_api.engine.cache import ModelCache
 
-_NAME, _START_SECONDS = "tumours", 60
+NAME, _START_SECONDS = "tumours", 60
 _TOLERANCE = 1e-4
 _SCRIPT = """\
 local first, count = tonumber(FIRST), 0
@@ -63,7 +63,7 @@ class Load:
         return f"{rows}, {self.connections} connection{'s' if self.connections > 1 else ''}"
 
 
-_EXPLAIN, _PREDICT = f"/v1/models/{_NAME}/explain", f"/v1/models/{_NAME}/predict"
+_EXPLAIN, _PREDICT = f"/v1/models/{NAME}/explain", f"/v1/models/{NAME}/predict"
 EXPLANATIONS = (Load(_EXPLAIN, 1, 16), Load(_EXPLAIN, 1, 64), Load(_EXPLAIN, 64, 8))
 PREDICTIONS = (Load(_PREDICT, 1, 1), Load(_PREDICT, 1, 16))
 FULL = EXPLANATIONS[0]  # what goes on beside predictions
@@ -135,8 +135,8 @@ def serving(found: Packed, server_core: int, load_core: int) -> Iterator[Server]
     """Our server as a user starts it, over one bundle; its answers are those of explain.onnx."""
     home = found.bundle.root.with_name(f"{found.bundle.root.name}-served")
     cache = ModelCache(home / "cache" / "models")
-    shutil.copytree(found.bundle.root, cache.path(_NAME, 1))
-    cache.remember({_NAME: 1})
+    shutil.copytree(found.bundle.root, cache.path(NAME, 1))
+    cache.remember({NAME: 1})
     port = free_port()
     command, more = started(home, port)
     environment = os.environ | dict.fromkeys(ONE_THREAD, "1") | more

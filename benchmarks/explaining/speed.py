@@ -106,7 +106,8 @@ def _cases(name: str, found: Packed, absent: dict[str, str]) -> list[Case]:
         batches = [_batch(found, size, number) for number in range(_DIFFERENT)]
         feeds = [found.feed(each) for each in batches]
         tensors = [found.dense(each) for each in batches]
-        calls = {title: _run(found.session(OURS[title]), feeds) for title in (PREDICTION, AMORTIZED)}
+        once = (PREDICTION, AMORTIZED)
+        calls = {title: _run(found.session(OURS[title]), feeds) for title in once}
         most = found.told.batch_rows
         runs = [[found.feed(each.slice(i, most)) for i in range(0, size, most)] for each in batches]
         calls[EXPLANATION] = _runs(found.session(bundle.EXPLAINER), runs)
