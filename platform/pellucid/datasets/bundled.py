@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pellucid.errors import NotFound, Unavailable
+from pellucid.errors import NotFound
 from pellucid.schema import Role
 
 _TARGETS = {
@@ -23,7 +23,6 @@ def load(name: str) -> tuple[pa.Table, dict[str, Role]]:
 
     Raises:
         NotFound: there is no such set.
-        Unavailable: scikit-learn is not installed.
     """
     if name not in _TARGETS:
         raise NotFound(
@@ -41,13 +40,8 @@ def load(name: str) -> tuple[pa.Table, dict[str, Role]]:
 
 
 def _loader(name: str) -> Callable[[], Any]:
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise Unavailable(
-            "The bundled data sets come with scikit-learn, which is not installed.",
-            remedy="Install `pellucid[pipelines]`.",
-        ) from error
+    from sklearn import datasets  # heavy
+
     if name == "diabetes":
         return lambda: datasets.load_diabetes(scaled=False)
     loader: Callable[[], Any] = getattr(datasets, f"load_{name}")

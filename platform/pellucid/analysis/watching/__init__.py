@@ -1,0 +1,1 @@
+"""Watching live traffic: pure functions over counts, from a reference and a window to signals."""
