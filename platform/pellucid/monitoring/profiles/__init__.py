@@ -1,0 +1,1 @@
+"""References of versions, and profiles of what they predicted."""
