@@ -1,0 +1,1 @@
+"""Labels that arrive after the predictions: taken in, stored, and joined to them."""
