@@ -55,7 +55,7 @@ def compare(champion: Bundle, workspace: Workspace) -> dict[str, Any]:
         positive = manifest.classes.index(manifest.positive_class)
     truth = _truth(rows[manifest.target], manifest)
     weight = _weight(rows, workspace)
-    old, new = _predictions(champion, rows), _predictions(candidate, rows)
+    (old, before), (new, after) = _predictions(champion, rows), _predictions(candidate, rows)
     difference = paired_difference(
         score,
         truth,
@@ -66,14 +66,15 @@ def compare(champion: Bundle, workspace: Workspace) -> dict[str, Any]:
         confidence=spec.evaluation.confidence,
         seed=spec.training.seed,
         positive=positive,
+        labels=(after, before),
     )
     if not math.isfinite(difference.low) or not math.isfinite(difference.high):
         return {"incomparable": f"{score.name} is not defined on the {len(rows)} test rows."}
     limits = sorted((score.sign * difference.low, score.sign * difference.high))
     return {
         "metric": score.name,
-        "champion": score(truth, old, weight, positive=positive),
-        "candidate": score(truth, new, weight, positive=positive),
+        "champion": score(truth, old, weight, positive=positive, label=before),
+        "candidate": score(truth, new, weight, positive=positive, label=after),
         "difference": score.sign * difference.value,
         "low": limits[0],
         "high": limits[1],
@@ -155,16 +156,24 @@ def _weight(rows: pa.Table, workspace: Workspace) -> np.ndarray | None:
     return np.array(rows[columns[0].name].cast(pa.float64()).to_numpy())
 
 
-def _predictions(bundle: Bundle, rows: pa.Table) -> np.ndarray:
-    """(N, K) probabilities, or (N,) or (N, steps ahead) values."""
+def _predictions(bundle: Bundle, rows: pa.Table) -> tuple[np.ndarray, np.ndarray | None]:
+    """(N, K) probabilities, or (N,) or (N, steps ahead) values, and (N,) labels that a rule made.
+
+    Labels are class indices; None where the likeliest class is taken.
+    """
     inputs, tokenizer = bundle.manifest.inputs, tokenizer_in(bundle.root)
     name = "value" if bundle.manifest.task == "regression" else "probabilities"
     step = _PIECE if any(each.shape for each in inputs) else max(1, len(rows))
     found = [
-        run_onnx(bundle.model_path, raw_inputs(rows.slice(start, step), inputs, tokenizer))[name]
+        run_onnx(bundle.model_path, raw_inputs(rows.slice(start, step), inputs, tokenizer))
         for start in range(0, max(1, len(rows)), step)
     ]
-    return np.concatenate(found)
+    prediction = np.concatenate([each[name] for each in found])
+    if bundle.manifest.decision is None:
+        return prediction, None
+    places = {label: place for place, label in enumerate(bundle.manifest.classes)}
+    labels = [places[label] for each in found for label in each["label"].tolist()]
+    return prediction, np.array(labels, np.int64)
 
 
 def main() -> int:

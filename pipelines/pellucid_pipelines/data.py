@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from pellucid import plan
@@ -18,6 +19,7 @@ from pellucid_pipelines import preprocessing, tensors
 from pellucid_pipelines.distributed import World
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.mapped import Mapped, release, rewrite
+from pellucid_pipelines.mitigation import Groups, check, reweighing
 from pellucid_pipelines.preprocessing import Preprocessing
 from pellucid_pipelines.rows import Rows, Source
 from pellucid_pipelines.streaming import Streamed
@@ -40,6 +42,8 @@ class Data:
         table: every row, raw; in memory, or mapped from the disk.
         parts: row indices of train, validation and test.
         weight: (N,) row weights of the whole table, or None.
+        groups: of the whole table's rows, where the plan names any.
+        factors: (N,) what rows weigh in the loss alone, times their weights, or None.
     """
 
     table: pa.Table | Mapped
@@ -48,6 +52,8 @@ class Data:
     preprocessing: Preprocessing
     target: Target
     weight: np.ndarray | None
+    groups: Groups | None = None
+    factors: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> pa.Table:
         """Some rows, raw."""
@@ -67,24 +73,31 @@ class Data:
 
     def rows(self, rows: np.ndarray, class_weights: str = "none") -> Rows:
         """Some rows as tensors, weighted for the loss."""
-        return Rows(self._inputs(rows), *self._targets(rows, class_weights))
+        return Rows(self._inputs(rows), *self._compared(rows, class_weights))
 
     def source(self, rows: np.ndarray, class_weights: str = "none") -> Source:
         """Some rows to learn from: as tensors, or streamed where the table is mapped."""
         if not isinstance(self.table, Mapped):
             return self.rows(rows, class_weights)
         places = np.sort(rows)
-        targets, weights = self._targets(places, class_weights)
+        compared = self._compared(places, class_weights)
         release()
-        return Streamed(self._inputs, places, self.table.block, targets, weights)
+        return Streamed(self._inputs, places, self.table.block, *compared)
 
-    def _targets(self, rows: np.ndarray, class_weights: str) -> tuple[Tensor, Tensor | None]:
+    def _compared(
+        self, rows: np.ndarray, class_weights: str
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Targets, weights and groups of some rows."""
         targets = self.target.encode(self._column(self.target.name, rows))
         factors = None
         if class_weights == "balanced" and self.target.classes:
             column = self._column(self.target.name, self.parts.train)
             factors = tensors.balanced(self.target.encode(column))
-        return targets, tensors.loss_weights(targets, self.weights(rows), factors)
+        weights = self.weights(rows)
+        if self.factors is not None:
+            weights = self.factors[rows] * (1.0 if weights is None else weights)
+        groups = None if self.groups is None else torch.from_numpy(self.groups.codes[rows])
+        return targets, tensors.loss_weights(targets, weights, factors), groups
 
     def _inputs(self, rows: np.ndarray) -> Tensor:
         """(n, *shape), encoded a part at a time, so that little else is held beside them."""
@@ -195,7 +208,8 @@ def prepare(table: pa.Table | Mapped, parts: Parts, schema: Schema, spec: plan.P
     test are samples of themselves: what is held out is held in memory.
 
     Raises:
-        InvalidData: the target or the weights cannot be used; see `Target.fit`, `row_weights`.
+        InvalidData: the target, the weights or the groups cannot be used; see `Target.fit`,
+            `row_weights`, `Groups.fit`.
     """
     name, task = spec.target, spec.task
     assert name is not None, "a resolved plan has a target"
@@ -211,13 +225,37 @@ def prepare(table: pa.Table | Mapped, parts: Parts, schema: Schema, spec: plan.P
     )
     features = schema.having(Role.FEATURE)
     fitted = preprocessing.fit(train, features, spec.preprocessing, spec.modality)
+    groups, factors = _fair(table, parts, schema, spec, target, weight)
     if isinstance(table, Mapped):
         most = min(_HELD_OUT, _room(table, fitted))
         held = (drawn(rows, most, seed_of("held out", seed)) for rows in parts[1:])
         parts = Parts(parts.train, *held)
         del train, column
         release()
-    return Data(table, parts, schema, fitted, target, weight)
+    return Data(table, parts, schema, fitted, target, weight, groups, factors)
+
+
+def _fair(
+    table: pa.Table | Mapped,
+    parts: Parts,
+    schema: Schema,
+    spec: plan.Plan,
+    target: Target,
+    weight: np.ndarray | None,
+) -> tuple[Groups | None, np.ndarray | None]:
+    """The groups that the plan names, and by what their rows are reweighed."""
+    if spec.fairness is None:
+        return None, None
+    check(spec.fairness, target)
+    groups = Groups.fit(table, parts.train, schema, spec.fairness)
+    truth = target.truth(table.column(target.name))
+    match spec.fairness.mitigation:
+        case plan.Reweighing():
+            return groups, reweighing.factors(groups, truth, parts.train, weight)
+        case plan.Thresholds():  # told before training, and not after it
+            yes = truth[parts.validation] == target.positive
+            groups.compared(parts.validation, yes, spec.fairness.min_rows)
+    return groups, None
 
 
 def drawn(rows: np.ndarray, count: int, seed: int) -> np.ndarray:

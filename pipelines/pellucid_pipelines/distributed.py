@@ -45,9 +45,7 @@ class World:
         if self.size == 1:
             return batch
         parts = torch.arange(len(batch), device=batch.targets.device).tensor_split(self.size)
-        rows = parts[self.rank]
-        weights = None if batch.weights is None else batch.weights[rows]
-        return Rows(batch.inputs[rows], batch.targets[rows], weights)
+        return batch.take(parts[self.rank])
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Add up what every process found, in one exchange."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from pellucid.analysis.groups import Comparison, compare_groups
 from pellucid.analysis.intervals import Interval
 from pellucid.analysis.scores import SCORES, Outcomes, confusion_matrix
 from pellucid.errors import TrainingFailed
+
+if TYPE_CHECKING:
+    from pellucid_pipelines.fairness import Fairness
 
 __all__ = ["HEADLINES", "Evaluation", "Interval", "evaluate", "kind_of_task"]
 
@@ -31,6 +34,7 @@ class Evaluation:
         groups: rows of a table: column, group, rows, metric, value, low, high, verdict.
         disparities: rows of a table: column, metric, aggregate (min, max, difference, ratio over
             the column's groups that have enough rows), value, low, high.
+        fairness: the audit of the sensitive columns; None where there are none.
         confusion: (K, K) counts, or sums of weights, a true class by row; None for regression.
     """
 
@@ -38,6 +42,7 @@ class Evaluation:
     groups: list[dict[str, Any]] = field(default_factory=list)
     disparities: list[dict[str, Any]] = field(default_factory=list)
     confusion: np.ndarray | None = None
+    fairness: "Fairness | None" = None
 
 
 def evaluate(
@@ -50,6 +55,7 @@ def evaluate(
     weight: np.ndarray | None,
     spec: plan.Evaluation,
     seed: int,
+    label: np.ndarray | None = None,
 ) -> Evaluation:
     """Every score of the task, on all rows and by group, with bootstrap intervals.
 
@@ -62,6 +68,7 @@ def evaluate(
         weight: (N,), or None.
         spec: resamples, confidence, smallest group with a verdict.
         seed: of the resamples.
+        label: (N,) the classes that were decided on; None: the most probable ones.
 
     Raises:
         TrainingFailed: a prediction is NaN or infinite.
@@ -72,7 +79,7 @@ def evaluate(
             f"The network's predictions for {bad} of {len(prediction)} test rows are not finite.",
             remedy="Lower optimizer.lr, or set training.precision to fp32.",
         )
-    outcomes = Outcomes(truth, prediction, positive)
+    outcomes = Outcomes(truth, prediction, positive, label)
     task = "regression" if classes is None else "classification"
     comparison = compare_groups(
         [score for score in SCORES.values() if score.task == task],

@@ -22,6 +22,7 @@ from pellucid.bundle import MODEL, PARITY, Datatype, Input, Parity, parity_error
 from pellucid.errors import TrainingFailed
 from pellucid.raw import columns
 from pellucid.raw.texts import Tokenizer
+from pellucid_pipelines.mitigation.deciding import Rule
 from pellucid_pipelines.onnx_graph import surround
 from pellucid_pipelines.preprocessing import Preprocessing
 from pellucid_pipelines.preprocessing.tabular import numbers_of, texts_of
@@ -58,7 +59,11 @@ class _Core(nn.Module):
 
 
 def export_model(
-    network: nn.Module, preprocessing: Preprocessing, target: Target, path: Path
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    target: Target,
+    path: Path,
+    rule: Rule | None = None,
 ) -> int:
     """Write the ONNX model: one self-contained file, the same bytes for the same weights.
 
@@ -66,7 +71,8 @@ def export_model(
     shape (rows,), or decoded images, padded lists and tokens. Outputs: `label` (rows,) int64 or
     string and `probabilities` (rows, K) float; or `value` float, (rows,) or (rows, steps ahead).
     As ONNX has one name space, an output whose name is a raw column's gets underscores appended;
-    their order never changes. Any number of rows, 0 included.
+    their order never changes. Any number of rows, 0 included. The columns of a rule come after the
+    others.
 
     Returns:
         The opset.
@@ -82,7 +88,7 @@ def export_model(
             where={"path": "model"},
             remedy="Make the network narrower.",
         )
-    model = surround(exported(core), preprocessing, target, OPSET)
+    model = surround(exported(core), preprocessing, target, OPSET, rule=rule)
     onnx.checker.check_model(model, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
@@ -95,6 +101,7 @@ def measure_parity(
     target: Target,
     table: pa.Table,
     directory: Path,
+    rule: Rule | None = None,
 ) -> Parity:
     """Run ONNX Runtime on the directory's model.onnx against PyTorch, and write parity.npz.
 
@@ -104,14 +111,16 @@ def measure_parity(
     Raises:
         TrainingFailed: they differ by more than 1e-5, or in a label that is no tie.
     """
-    inputs = preprocessing.inputs
+    inputs = (*preprocessing.inputs, *(rule.columns if rule else ()))
     raw = _with_holes(raw_inputs(table, inputs, preprocessing.tokenizer), inputs)
     prediction = _predicted(_Core(network, preprocessing, target), raw)
-    expected = _named(prediction, target)
+    thresholds = None if rule is None else rule.of_raw(raw)
+    expected = _named(prediction, target, rule, thresholds)
     given = run_onnx(directory / MODEL, raw)
     compared = "value" if target.task == "regression" else "probabilities"
     error = parity_error(given[compared], expected[compared], compared)
-    if not error <= TOLERANCE or not _same_labels(given, expected):  # also refuses NaN
+    same = _same_labels(given, expected, target, thresholds)
+    if not error <= TOLERANCE or not same:  # also refuses NaN
         raise TrainingFailed(
             f"The exported model differs from PyTorch by {error:.2g} (limit {TOLERANCE:.0e}), "
             "or in its labels.",
@@ -163,7 +172,7 @@ def _predicted(core: _Core, raw: Arrays) -> np.ndarray:
     """What PyTorch gives for raw inputs; an input that has a shape needs no encoding."""
     preprocessing = core.preprocessing
     if all(each.shape for each in preprocessing.inputs):
-        encoded = {name: torch.from_numpy(values) for name, values in raw.items()}
+        encoded = {e.name: torch.from_numpy(raw[e.name]) for e in preprocessing.inputs}
     else:
         encoded = preprocessing.encode(pa.table(raw))
     with torch.no_grad():
@@ -206,18 +215,28 @@ def _loaded(values: np.ndarray) -> np.ndarray:
     return values.astype(object) if values.dtype.kind == "U" else values
 
 
-def _named(prediction: np.ndarray, target: Target) -> Arrays:
+def _named(
+    prediction: np.ndarray, target: Target, rule: Rule | None, thresholds: np.ndarray | None
+) -> Arrays:
     if target.task == "regression":
         return {"value": prediction}
-    labels = np.array(target.classes)[prediction.argmax(axis=1)]
-    return {"label": labels, "probabilities": prediction}
+    found = prediction.argmax(axis=1)
+    if rule is not None and thresholds is not None:
+        found = rule.labels(prediction, thresholds)
+    return {"label": np.array(target.classes)[found], "probabilities": prediction}
 
 
-def _same_labels(given: Arrays, expected: Arrays) -> bool:
+def _same_labels(
+    given: Arrays, expected: Arrays, target: Target, thresholds: np.ndarray | None
+) -> bool:
     if "label" not in expected:
         return True
-    best = np.sort(expected["probabilities"], axis=1)
-    tied = best[:, -1] - best[:, -2] <= 2 * TOLERANCE
+    probabilities = expected["probabilities"]
+    if thresholds is None:
+        best = np.sort(probabilities, axis=1)
+        tied = best[:, -1] - best[:, -2] <= 2 * TOLERANCE
+    else:
+        tied = abs(probabilities[:, target.positive] - thresholds) <= TOLERANCE
     return bool(np.all(tied | (given["label"] == expected["label"])))
 
 

@@ -17,6 +17,7 @@ from pellucid_pipelines import (
     environment,
     initialization,
     losses,
+    mitigation,
     transfer,
 )
 from pellucid_pipelines.callbacks import Callback
@@ -91,6 +92,7 @@ def train(
             augment=augmentation.build(spec.augmentation, features),
             world=world,
             callbacks=told,
+            objective=mitigation.objective(spec, examples.groups, target),
         )
         state = fit.run()
         if training.refit and spec.cross_validation is None and not request.trial:

@@ -7,7 +7,7 @@ as the undisturbed one would have, bit by bit on the same CPU.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from pellucid.errors import InvalidPlan, TrainingFailed
 from pellucid_pipelines import losses, optimizers, schedules
 from pellucid_pipelines.callbacks import EVENTS, Callback
 from pellucid_pipelines.distributed import World
+from pellucid_pipelines.objectives import Objective
 from pellucid_pipelines.regularization import Average, Penalties, mixed
 from pellucid_pipelines.rows import Rows, Source
 from pellucid_pipelines.tensors import seed_of
@@ -57,6 +58,7 @@ class Fit:
         callbacks: told in this order.
         augment: changes the inputs of a training batch, with torch's global random numbers.
         world: this process among those that train the network together.
+        objective: what of the rows' losses is to be least; the mean by default.
 
     Raises:
         InvalidPlan: a batch leaves batch normalisation a single row.
@@ -75,6 +77,7 @@ class Fit:
         callbacks: Sequence[Callback] = (),
         augment: Callable[[Tensor], Tensor] | None = None,
         world: World = World(),  # noqa: B008 - immutable
+        objective: Objective | None = None,
     ) -> None:
         self.network = network.to(device)
         self.parameters = [p for p in network.parameters() if p.requires_grad]
@@ -88,6 +91,7 @@ class Fit:
         self.callbacks = callbacks
         self.augment = augment
         self.world = world
+        self.objective = (objective or Objective()).to(device)
         decay = spec.transfer.layer_decay if spec.transfer else 1.0
         self.optimizer = optimizers.build(spec.optimizer, network, decay)
         self.lr = spec.optimizer.lr  # of the last layer, now
@@ -98,7 +102,8 @@ class Fit:
         self.average = Average(network, regular.ema) if regular.ema else None
         self.steps = self.train.steps(spec.training.batch_size)  # per epoch
         self.state = State()
-        self._heard = {event: _listeners(callbacks, event) for event in EVENTS}
+        told = (self.objective, *callbacks)
+        self._heard = {event: _listeners(told, event) for event in EVENTS}
         self._frozen_norms = _frozen_norms(network)
         _require_rows_for_all(network, len(train) // self.steps, world.size)
 
@@ -156,7 +161,7 @@ class Fit:
     def batch_loss(self, batch: Rows) -> Tensor:
         """The mean loss of a training batch, augmented and mixed as the plan says."""
         if self.augment is not None:
-            batch = Rows(self.augment(batch.inputs), batch.targets, batch.weights)
+            batch = replace(batch, inputs=self.augment(batch.inputs))
         strength = self.spec.regularization.mixup
         if not strength:
             return self._mean_loss(self.forward(batch.inputs), batch)
@@ -174,7 +179,8 @@ class Fit:
         return raw.float()
 
     def _mean_loss(self, raw: Tensor, rows: Rows) -> Tensor:
-        return losses.mean(losses.per_row(self.loss, raw, rows.targets), rows.weights)
+        each = losses.per_row(self.loss, raw, rows.targets)
+        return self.objective.of_batch(raw, each, rows, self.world)
 
     def clip_gradients(self) -> Tensor:
         """Scale the gradient down to the plan's largest norm; returns the norm it had."""
@@ -222,7 +228,8 @@ class Fit:
         """The loss and the watched scores on the validation rows."""
         self.world.agree(self.judged)
         raw = predict(self.judged, self.validation.inputs)
-        loss = losses.mean(self.loss(raw, self.validation.targets), self.validation.weights)
+        each = self.loss(raw, self.validation.targets)
+        loss = self.objective.of_all(raw, each, self.validation)
         scores = {f"validation/{name}": value for name, value in self.watch(raw).items()}
         return {"validation/loss": loss.item(), **scores}
 
@@ -234,6 +241,8 @@ class Fit:
             "scaler": self.scaler.state_dict(),
             "state": vars(self.state),
         }
+        if objective := self.objective.state_dict():
+            saved["objective"] = objective
         return saved if self.average is None else saved | {"average": self.average.state_dict()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -242,6 +251,8 @@ class Fit:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.state = State(**saved["state"])
+        if "objective" in saved:
+            self.objective.load_state_dict(saved["objective"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
 

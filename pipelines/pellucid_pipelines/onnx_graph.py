@@ -10,6 +10,8 @@ import torch
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from pellucid.bundle import Datatype, Input
+from pellucid_pipelines.mitigation.deciding import Rule
+from pellucid_pipelines.mitigation.graph import ruled
 from pellucid_pipelines.preprocessing import Feed, Preprocessing
 from pellucid_pipelines.tensors import Target
 
@@ -43,6 +45,7 @@ def surround(
     *,
     options: Sequence[Option] = (),
     outputs: Sequence[str] = (),
+    rule: Rule | None = None,
 ) -> Any:
     """The whole model: raw inputs, the core under names of its own, labels.
 
@@ -53,8 +56,10 @@ def surround(
         opset: of the core.
         options: further inputs.
         outputs: names of the outputs after the prediction.
+        rule: how labels come about, whose columns are inputs too; None: the likeliest class.
     """
-    names = [each.name for each in preprocessing.inputs]
+    taken = [*preprocessing.inputs, *(rule.columns if rule else ())]
+    names = [each.name for each in taken]
     prefix = "core/"
     while any(name.startswith((prefix, "explain/")) for name in names):
         prefix = "_" + prefix
@@ -69,14 +74,12 @@ def surround(
     constants = []
     if any(feed.stacked for feed in feeds):
         constants = [helper.make_tensor(f"{prefix}axis", TensorProto.INT64, [1], [-1])]
-    final, endings, extra = _endings(core.graph.output[0].name, names, target, prefix)
+    final, endings, extra = _endings(core.graph.output[0].name, names, target, prefix, rule)
     for name, each in zip(outputs, core.graph.output[1:], strict=True):
         final.append(helper.make_node("Identity", [each.name], [_free(name, names)]))
         shape = [size.dim_value for size in each.type.tensor_type.shape.dim[1:]]
         endings.append(_described(_free(name, names), TensorProto.FLOAT, tuple(shape)))
-    inputs = [
-        _described(each.name, _TYPES[each.datatype], each.shape) for each in preprocessing.inputs
-    ]
+    inputs = [_described(each.name, _TYPES[each.datatype], each.shape) for each in taken]
     for option, given in zip(options, optional, strict=True):
         nodes += _optional(option, given.name, names[0])
         default = numpy_helper.from_array(option.default, option.name)
@@ -163,7 +166,7 @@ def _lookup(each: Input, code: str) -> Any:
 
 
 def _endings(
-    prediction: str, taken: list[str], target: Target, prefix: str
+    prediction: str, taken: list[str], target: Target, prefix: str, rule: Rule | None
 ) -> tuple[list[Any], list[Any], list[Any]]:
     """Final nodes, outputs and constants around the core's prediction."""
     if target.task == "regression":
@@ -174,16 +177,21 @@ def _endings(
     kind = TensorProto.INT64 if isinstance(target.classes[0], int) else TensorProto.STRING
     values = [each.encode() if isinstance(each, str) else each for each in target.classes]
     classes = helper.make_tensor(f"{prefix}classes", kind, [len(values)], values)
-    nodes = [
+    best, constants = f"{prefix}best", [classes]
+    if rule is None:
+        nodes = [helper.make_node("ArgMax", [prediction], [best], axis=1, keepdims=0)]
+    else:
+        nodes, added, best = ruled(rule, prediction, prefix)
+        constants += added
+    nodes += [
         helper.make_node("Identity", [prediction], [probabilities]),
-        helper.make_node("ArgMax", [prediction], [f"{prefix}best"], axis=1, keepdims=0),
-        helper.make_node("Gather", [f"{prefix}classes", f"{prefix}best"], [label]),
+        helper.make_node("Gather", [f"{prefix}classes", best], [label]),
     ]
     outputs = [
         _described(label, kind, ()),
         _described(probabilities, TensorProto.FLOAT, (len(values),)),
     ]
-    return nodes, outputs, [classes]
+    return nodes, outputs, constants
 
 
 def _free(name: str, taken: list[str]) -> str:

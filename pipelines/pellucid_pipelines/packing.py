@@ -16,12 +16,14 @@ from pellucid.bundle import Bundle, Datatype, Manifest, Output, Parity
 from pellucid.jobs.workspace import Request, Workspace
 from pellucid.plan import Plan
 from pellucid.schema import Kind
-from pellucid_pipelines import environment
+from pellucid_pipelines import environment, fairness
 from pellucid_pipelines.assessment import Assessed
 from pellucid_pipelines.card import model_card
 from pellucid_pipelines.data import Data
 from pellucid_pipelines.explain import Explained, write_table
 from pellucid_pipelines.loop import State
+from pellucid_pipelines.mitigation.deciding import Rule
+from pellucid_pipelines.mitigation.effect import Mitigated
 from pellucid_pipelines.tensors import Target
 
 _PARITY_ROWS = 256
@@ -29,7 +31,9 @@ _PARITY_BYTES = 2**22  # of the parity rows as arrays; never fewer than _FEWEST_
 _FEWEST_ROWS = 16
 
 
-def export(network: nn.Module, examples: Data, directory: Path) -> tuple[int, Parity]:
+def export(
+    network: nn.Module, examples: Data, directory: Path, rule: Rule | None = None
+) -> tuple[int, Parity]:
     """Write the ONNX model, its parity rows, the network's weights and, of texts, the tokenizer.
 
     Returns:
@@ -39,12 +43,13 @@ def export(network: nn.Module, examples: Data, directory: Path) -> tuple[int, Pa
 
     preprocessing, target, parts = examples.preprocessing, examples.target, examples.parts
     directory.mkdir(parents=True, exist_ok=True)
-    opset = export_model(network, preprocessing, target, directory / bundle.MODEL)
+    opset = export_model(network, preprocessing, target, directory / bundle.MODEL, rule)
     torch.save(network.state_dict(), directory / bundle.WEIGHTS)
     if preprocessing.tokenizer is not None:
         preprocessing.tokenizer.save(directory / bundle.TOKENIZER)
     rows = np.concatenate([parts.test, parts.validation, parts.train])[: _parity_rows(examples)]
-    return opset, measure_parity(network, preprocessing, target, examples.take(rows), directory)
+    table = examples.take(rows)
+    return opset, measure_parity(network, preprocessing, target, table, directory, rule)
 
 
 def describe(
@@ -55,6 +60,7 @@ def describe(
     opset: int,
     parity: Parity,
     explanation: bundle.Explanation,
+    rule: Rule | None = None,
 ) -> Manifest:
     """The bundle's manifest; its files are added when it is sealed."""
     target = examples.target
@@ -64,13 +70,15 @@ def describe(
         target=target.name,
         classes=target.classes,
         positive_class=None if target.positive is None else target.classes[target.positive],
-        inputs=examples.preprocessing.inputs,
+        inputs=(*examples.preprocessing.inputs, *(rule.columns if rule else ())),
+        sensitive=fairness.described(examples, spec.training.seed),
         outputs=_outputs(target),
         opset=opset,
         files={},
         parity=parity,
         metrics=assessed.metrics,
         explanation=explanation,
+        decision=rule.told if rule else None,
         data_version=request.data_version,
         job_id=request.job_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -86,6 +94,7 @@ def pack(
     explained: Explained,
     findings: Sequence[dict[str, Any]],
     workspace: Workspace,
+    mitigated: Mitigated | None = None,
 ) -> None:
     """Complete the bundle and seal it; SHAP values and environment also lie beside it."""
     table = workspace.bundle / bundle.EXPLANATIONS
@@ -104,6 +113,7 @@ def pack(
             "additivity_error": explained.additivity_error,
         },
         findings=findings,
+        mitigated=mitigated,
     )
     (workspace.bundle / bundle.CARD).write_text(card, encoding="utf-8")
     Bundle.seal(workspace.bundle, manifest)

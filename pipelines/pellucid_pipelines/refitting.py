@@ -41,4 +41,5 @@ def refit(fit: Fit, rows: Source, checkpoints: Checkpoints) -> None:
         callbacks=[Checkpointing(checkpoints, training.checkpoint_seconds)],
         augment=fit.augment,
         world=fit.world,
+        objective=fit.objective,
     ).run()

@@ -4,8 +4,9 @@ A data set that fits in memory is moved to the device once; a batch is then one 
 loader processes and no transfers. `streaming` is for those that do not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Protocol
 
 import torch
@@ -67,11 +68,12 @@ class Source(Protocol):
 @dataclass(frozen=True)
 class Rows:
     """Rows on the device: inputs (N, ...) as `Features` says, targets (N,) or (N, steps ahead),
-    weights (N,) of mean 1."""
+    weights (N,) of mean 1, groups (N,) int64 as `mitigation.Groups` numbers them."""
 
     inputs: Tensor
     targets: Tensor
     weights: Tensor | None = None
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -83,8 +85,7 @@ class Rows:
 
     def to(self, device: torch.device) -> "Rows":
         """The same rows on a device."""
-        weights = None if self.weights is None else self.weights.to(device)
-        return Rows(self.inputs.to(device), self.targets.to(device), weights)
+        return self._each(lambda part: part.to(device))
 
     def steps(self, batch_size: int) -> int:
         """How many batches an epoch has."""
@@ -93,7 +94,7 @@ class Rows:
     @property
     def bytes(self) -> int:
         """How much memory they take."""
-        parts = (self.inputs, self.targets, self.weights)
+        parts = (self.inputs, self.targets, self.weights, self.groups)
         return sum(part.nbytes for part in parts if part is not None)
 
     def batches(
@@ -122,21 +123,24 @@ class Rows:
 
     def take(self, at: Tensor) -> "Rows":
         """Some of the rows, by their positions."""
-        weights = None if self.weights is None else self.weights.index_select(0, at)
-        return Rows(self.inputs.index_select(0, at), self.targets.index_select(0, at), weights)
+        return self._each(lambda part: part.index_select(0, at))
 
     def part(self, start: int, end: int) -> "Rows":
         """The rows from one position up to another, as views."""
-        weights = None if self.weights is None else self.weights[start:end]
-        return Rows(self.inputs[start:end], self.targets[start:end], weights)
+        return self._each(lambda part: part[start:end])
 
     def joined(self, other: "Rows") -> "Rows":
         """These rows, then others of the same kind."""
-        weights = None
-        if self.weights is not None and other.weights is not None:
-            weights = torch.cat([self.weights, other.weights])
-        inputs = torch.cat([self.inputs, other.inputs])
-        return Rows(inputs, torch.cat([self.targets, other.targets]), weights)
+
+        def both(mine: Tensor | None, others: Tensor | None) -> Tensor | None:
+            return None if mine is None or others is None else torch.cat([mine, others])
+
+        return Rows(
+            torch.cat([self.inputs, other.inputs]),
+            torch.cat([self.targets, other.targets]),
+            both(self.weights, other.weights),
+            both(self.groups, other.groups),
+        )
 
     def sent(self, device: torch.device) -> "Rows":
         """The same on another device, copied while that computes."""
@@ -145,15 +149,21 @@ class Rows:
             pinned = part.pin_memory() if device.type == "cuda" else part
             return pinned.to(device, non_blocking=True)
 
-        weights = None if self.weights is None else send(self.weights)
-        return Rows(send(self.inputs), send(self.targets), weights)
+        return self._each(send)
 
     def cut(self, sizes: list[int]) -> Iterator["Rows"]:
         """Batches of these sizes, as views."""
-        weights = [None] * len(sizes) if self.weights is None else torch.split(self.weights, sizes)
-        yield from map(
-            Rows, torch.split(self.inputs, sizes), torch.split(self.targets, sizes), weights
-        )
+
+        def parts(whole: Tensor | None) -> Iterable[Tensor | None]:
+            return repeat(None) if whole is None else torch.split(whole, sizes)
+
+        inputs, targets = torch.split(self.inputs, sizes), torch.split(self.targets, sizes)
+        yield from map(Rows, inputs, targets, parts(self.weights), parts(self.groups))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Rows":
+        weights = None if self.weights is None else change(self.weights)
+        groups = None if self.groups is None else change(self.groups)
+        return Rows(change(self.inputs), change(self.targets), weights, groups)
 
 
 def even(count: int, batch_size: int) -> list[int]:

@@ -17,7 +17,7 @@ def importance_of(bundle: Bundle) -> dict[str, float]:
     path = bundle.root / EXPLANATIONS
     if not path.is_file():
         return {}
-    inputs = [each.name for each in bundle.manifest.inputs]
+    inputs = [each.name for each in bundle.manifest.features]
     stored = pq.read_schema(path).names[len(inputs) :]
     found = {}
     for name in inputs:  # in order; underscores are appended to a name that is taken

@@ -35,6 +35,7 @@ class Streamed:
         block: as many rows of the table lie together.
         targets: (N,) or (N, steps ahead), on the CPU.
         weights: (N,) of mean 1, on the CPU, or None.
+        groups: (N,), on the CPU, or None.
         device: where batches go.
     """
 
@@ -43,6 +44,7 @@ class Streamed:
     block: int
     targets: Tensor
     weights: Tensor | None = None
+    groups: Tensor | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __len__(self) -> int:
@@ -56,7 +58,8 @@ class Streamed:
     @property
     def bytes(self) -> int:
         """How much memory they take before they are read."""
-        return self.targets.nbytes + (0 if self.weights is None else self.weights.nbytes)
+        parts = (self.targets, self.weights, self.groups)
+        return sum(part.nbytes for part in parts if part is not None)
 
     def to(self, device: torch.device) -> "Streamed":
         """The same rows, whose batches go to a device."""
@@ -72,8 +75,7 @@ class Streamed:
         inputs = self.read(self.places[ascending.numpy()])
         if not torch.equal(ascending, at):
             inputs = inputs[torch.argsort(order)]
-        weights = None if self.weights is None else self.weights[at]
-        return Rows(inputs, self.targets[at], weights)
+        return self._with(inputs, at)
 
     def order(self, seed: int, epoch: int) -> Tensor:
         """The blocks in the order of an epoch."""
@@ -103,8 +105,12 @@ class Streamed:
             for rows, to in zip(each, torch.split(shuffle, [len(r) for r in each]), strict=True):
                 inputs[to] = self.read(self.places[rows])
             at[shuffle] = at.clone()
-            weights = None if self.weights is None else self.weights[at]
-            yield Rows(inputs, self.targets[at], weights)
+            yield self._with(inputs, at)
+
+    def _with(self, inputs: Tensor, at: Tensor) -> Rows:
+        weights = None if self.weights is None else self.weights[at]
+        groups = None if self.groups is None else self.groups[at]
+        return Rows(inputs, self.targets[at], weights, groups)
 
     def _whole(self, sizes: list[int], windows: Iterable[Rows]) -> Iterator[tuple[Rows, list[int]]]:
         """Whole batches, as many as each window completes, and their sizes."""

@@ -22,9 +22,11 @@ from pellucid_pipelines import (
     data,
     distributed,
     environment,
+    fairness,
     global_explanation,
     packing,
     placement,
+    reference_profile,
     transfer,
     trials,
     windows,
@@ -33,6 +35,7 @@ from pellucid_pipelines.diagnostics import report
 from pellucid_pipelines.explain import compared, explain, for_serving
 from pellucid_pipelines.fitting import train
 from pellucid_pipelines.journal import Journal
+from pellucid_pipelines.mitigation import deciding, effect
 from pellucid_pipelines.provenance import Recorder
 from pellucid_pipelines.system_metrics import SystemMetrics
 
@@ -64,6 +67,7 @@ def run(workspace: Workspace) -> None:
 
         journal.stage("preprocess")
         examples = data.prepare(table, parts, schema, spec)
+        fairness.check(spec, examples.target)
         if request.weights_path is not None:
             examples = transfer.with_its_tokens(examples, Path(request.weights_path))
         recorder.prepared(examples, seed)
@@ -85,9 +89,11 @@ def run(workspace: Workspace) -> None:
             return
 
         journal.stage("evaluate")
-        assessed = assessment.assess(network, examples, spec)
+        rule = deciding.decide(network, examples, spec)
+        assessed = assessment.assess(network, examples, spec, rule)
         assessment.spool(assessed, journal)
-        assessment.write_tables(assessed, examples, workspace)
+        assessment.write_tables(assessed, examples, workspace, rule)
+        mitigated = effect.measure(network, examples, spec, rule, journal, workspace)
         findings = report.finish(state, network, examples, assessed, journal, workspace)
 
         journal.stage("explain")
@@ -109,16 +115,19 @@ def run(workspace: Workspace) -> None:
         trials.draw(request.study, workspace)
 
         journal.stage("export")
-        opset, parity = packing.export(network, examples, workspace.bundle)
+        opset, parity = packing.export(network, examples, workspace.bundle, rule)
         explanation = for_serving(
-            network, examples, explained, background, weights, spec, workspace.bundle
+            network, examples, explained, background, weights, spec, workspace.bundle, rule
         )
         journal.metrics({f"explanation/{k}": v for k, v in explanation.quality.items()}, 0)
 
         journal.stage("pack")
-        manifest = packing.describe(request, spec, examples, assessed, opset, parity, explanation)
+        manifest = packing.describe(
+            request, spec, examples, assessed, opset, parity, explanation, rule
+        )
         recorder.write(workspace)
-        packing.pack(manifest, examples, assessed, explained, findings, workspace)
+        reference_profile.write(manifest, examples, explained, spec, workspace.bundle)
+        packing.pack(manifest, examples, assessed, explained, findings, workspace, mitigated)
         seconds = time.monotonic() - started
         result = packing.result(spec, examples.target, assessed, explained, state, seconds)
         result |= summary | {"findings": report.tag(findings)}

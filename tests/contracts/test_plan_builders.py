@@ -11,7 +11,14 @@ from torch import nn
 
 from pellucid import plan
 from pellucid.datasets.splits import split_rows
-from pellucid_pipelines import architectures, initialization, losses, optimizers, schedules
+from pellucid_pipelines import (
+    architectures,
+    initialization,
+    losses,
+    mitigation,
+    optimizers,
+    schedules,
+)
 from pellucid_pipelines.features import Features
 from pellucid_pipelines.initialization import initialize
 from pellucid_pipelines.layers import activations
@@ -35,8 +42,9 @@ def kinds(union):
         (plan.Optimizer, optimizers.BUILDERS),
         (plan.Schedule, schedules.BUILDERS),
         (plan.Loss, losses.BUILDERS),
+        (plan.Mitigation, mitigation.OBJECTIVES),
     ],
-    ids=["model", "optimizer", "schedule", "loss"],
+    ids=["model", "optimizer", "schedule", "loss", "mitigation"],
 )
 def test_kinds_and_builders_are_the_same_set(union, builders):
     assert kinds(union) == set(builders)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pellucid.bundle import CARD, EXPLANATIONS, Bundle
+from pellucid.bundle import CARD, EXPLANATIONS, PROFILE, SAMPLE, Bundle
 from pellucid.datasets import synthetic
 from pellucid.jobs.workspace import Workspace, read_spool
 from pellucid.plan import Plan, resolve
@@ -104,10 +104,25 @@ def test_the_bundle_is_whole(finished):
     manifest = bundle.manifest
     assert manifest.parity.rows >= 256
     assert manifest.parity.max_error <= manifest.parity.tolerance
-    assert {CARD, EXPLANATIONS, "model.onnx", "parity.npz"} <= set(manifest.files)
+    parts = {CARD, EXPLANATIONS, PROFILE, SAMPLE, "model.onnx", "parity.npz"}
+    assert parts <= set(manifest.files)
     assert [output.name for output in manifest.outputs] == ["label", "probabilities"]
     assert manifest.metrics == finished.read_result()["metrics"]
     assert bundle.card.startswith("# ")
+
+
+def test_groups_are_compared_by_what_is_fair(finished):
+    tables = {
+        name: pq.read_table(finished.tables / f"{name}.parquet").to_pylist()
+        for name in ("fairness", "fairness_criteria", "impact_ratios")
+    }
+    columns = {"sex", "age_group", "sex x age_group"}
+    assert all({row["column"] for row in rows} == columns for rows in tables.values())
+    assert {row["status"] for row in tables["fairness_criteria"]} <= {"ok", "alarm", "unclear"}
+    bundle = Bundle.open(finished.bundle)
+    assert [each.name for each in bundle.manifest.sensitive] == ["sex", "age_group"]
+    assert bundle.manifest.sensitive[0].categories == ("female", "male")
+    assert "### Impact ratios by sex x age" in bundle.card
 
 
 def test_tables_figures_and_environment_lie_beside_it(finished):

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import onnxruntime
 
+from pellucid import decisions
 from pellucid.bundle import PARITY, Bundle, Datatype, Input, Output, parity_error
 from pellucid.errors import DeviceUnavailable, InvalidData
 from pellucid.raw.columns import pieces, tokenizer_in
@@ -160,7 +161,7 @@ class Model:
         )
         if not worst <= tolerance:  # also refuses NaN
             raise self._refusal(f"It differs from PyTorch by {worst:.2g} (limit {tolerance:.2g}).")
-        if "label" in expected and not _same_labels(outputs, expected, tolerance):
+        if "label" in expected and not self._same_labels(outputs, expected, feed):
             raise self._refusal("It gives other labels than PyTorch.")
         return worst
 
@@ -222,6 +223,23 @@ class Model:
         except (OSError, KeyError, ValueError) as error:
             raise self._refusal(f"The parity rows cannot be read: {error}.") from error
         return feed, expected
+
+    def _same_labels(
+        self,
+        given: Mapping[str, Values],
+        expected: Mapping[str, Values],
+        feed: Mapping[str, Values],
+    ) -> bool:
+        """Whether labels differ at most where the decision is too close to be sure of."""
+        probabilities = expected["probabilities"]
+        if (thresholds := decisions.thresholds(self.manifest, feed)) is not None:
+            positive = self.manifest.classes.index(self.manifest.positive_class)
+            margin = 2 * abs(probabilities[:, positive] - thresholds)
+        else:
+            best = np.sort(probabilities, axis=1)
+            margin = best[:, -1] - best[:, -2]
+        differing = given["label"] != expected["label"]
+        return not np.any(differing & (margin > 2 * self.manifest.parity.tolerance))
 
     def _refusal(
         self, reason: str, remedy: str = "Train it again, or promote another version."
@@ -289,11 +307,3 @@ def _array(value: Any) -> Values:
     size = value.tensor_size_in_bytes()  # of the tensor, which lies in the CPU's memory
     raw = ctypes.string_at(value.data_ptr(), size) if size else b""
     return np.frombuffer(raw, ml_dtypes.bfloat16).reshape(value.shape())
-
-
-def _same_labels(
-    given: Mapping[str, Values], expected: Mapping[str, Values], tolerance: float
-) -> bool:
-    differing = given["label"] != expected["label"]
-    best = np.sort(expected["probabilities"], axis=1)
-    return not np.any(differing & (best[:, -1] - best[:, -2] > 2 * tolerance))

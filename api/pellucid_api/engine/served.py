@@ -16,6 +16,7 @@ from pellucid_api.engine.feeds import Feed, Layout
 from pellucid_api.engine.guard import Guard
 from pellucid_api.engine.lane import Lane
 from pellucid_api.engine.model import Model
+from pellucid_api.engine.sensitive import Sensitive
 from pellucid_api.engine.statistics import Statistics
 from pellucid_api.engine.trial import Trial
 from pellucid_api.engine.values import Values
@@ -70,6 +71,7 @@ class Served:
     ) -> None:
         self.name, self.version, self.model = name, version, model
         self.layout = Layout(model.manifest.inputs)
+        self.sensitive = Sensitive(model.manifest)
         # A small file may hold a large image: decoding it would hold up everybody.
         self.quick = all(i.kind not in (Kind.IMAGE, Kind.TEXT) for i in model.manifest.inputs)
         self.statistics = statistics or Statistics()

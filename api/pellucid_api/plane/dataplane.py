@@ -40,6 +40,7 @@ class Answered(NamedTuple):
     first: int  # number of the first row's prediction id; those of the other rows follow
     received_ns: int  # since 1970-01-01 UTC
     seconds: float  # from received to answered
+    sensitive: Feed | None = None  # what else came with the rows, to be recorded
 
 
 class Recorder(Protocol):
@@ -258,7 +259,13 @@ class Pending:
         answered = None
         if recorder is not None or then is not None:
             answered = Answered(
-                self._served, work.feed, work.outputs, first, self._received, seconds
+                self._served,
+                work.feed,
+                work.outputs,
+                first,
+                self._received,
+                seconds,
+                self._question.sensitive,
             )
         if recorder is not None and answered is not None:
             recorder.record(answered)

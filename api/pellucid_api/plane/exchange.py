@@ -31,6 +31,7 @@ class Question:
     context: Any = None  # what the codec needs again for the answer
     timeout: float | None = None  # seconds
     priority: int = 0  # lower runs first
+    sensitive: Feed | None = None  # columns that are recorded, and not for the model
 
 
 class Codec(Protocol[Encoded]):

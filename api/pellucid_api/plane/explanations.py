@@ -141,7 +141,9 @@ class Explanations:
         explainer.statistics.answered(feed.rows, asked.turn.queued, seconds)
         if first is not None and self.plane.recorder is not None:
             outputs = [np.concatenate(each) for each in zip(*predictions, strict=True)]
-            self.plane.recorder.record(Answered(served, feed, outputs, first, received, seconds))
+            self.plane.recorder.record(
+                Answered(served, feed, outputs, first, received, seconds, question.sensitive)
+            )
         return reply
 
     async def _read(

@@ -46,8 +46,10 @@ def accepted(value: bytes) -> str:
     return found
 
 
-def read_table(served: Served, content_type: bytes, body: bytes, max_rows: int) -> Feed | None:
-    """The rows of a CSV or an Arrow stream; None where the body is neither.
+def read_table(
+    served: Served, content_type: bytes, body: bytes, max_rows: int
+) -> tuple[Feed, Feed | None] | None:
+    """The rows of a CSV or an Arrow stream, and their sensitive columns; None if it is neither.
 
     Raises:
         InvalidRows, TooLarge: as `engine.tables.decode_table` says.
@@ -57,8 +59,9 @@ def read_table(served: Served, content_type: bytes, body: bytes, max_rows: int) 
     if table is None:
         return None
     model, text = served.model, media_type(content_type)[0] == CSV
-    arrays = decode_table(table, model.manifest.inputs, max_rows, model.tokenizer, text=text)
-    return served.layout.pack(arrays)
+    columns = (*model.manifest.inputs, *served.sensitive.among(table.column_names))
+    arrays = decode_table(table, columns, max_rows, model.tokenizer, text=text)
+    return served.layout.pack(arrays), served.sensitive.pack(arrays, table.num_rows)
 
 
 def read_columns(served: Served, content_type: bytes, body: bytes) -> Any:

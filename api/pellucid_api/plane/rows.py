@@ -25,6 +25,7 @@ from pellucid_api.plane.formats import JSON, accepted, read_table, write_table
 from pellucid_api.plane.nested import NestedReader, nested_reader
 from pellucid_api.plane.structs import RowStruct, nameable
 
+Read = tuple[Feed, Feed | None]  # the rows, and their sensitive columns, if the version has any
 _JSON = [(b"content-type", b"application/json")]
 _TYPES: dict[Kind, Any] = {
     Kind.NUMERIC: float | None,
@@ -45,11 +46,12 @@ class RowsCodec:
         kind, timeout = accepted(headers.get(b"accept", b"")), timeout_of(headers)
         content_type = headers.get(b"content-type", b"")
         if content_type != b"application/json":
-            feed = read_table(served, content_type, body, self._max_rows)
-            if feed is not None:
-                return Question(feed, kind, timeout)
+            table = read_table(served, content_type, body, self._max_rows)
+            if table is not None:
+                return Question(table[0], kind, timeout, sensitive=table[1])
             require_json(headers)
-        return Question(self._quick(served, body) or self._careful(served, body), kind, timeout)
+        feed, sensitive = self._quick(served, body) or self._careful(served, body)
+        return Question(feed, kind, timeout, 0, sensitive)
 
     def encode(
         self, served: Served, question: Question, outputs: Sequence[Values], first: int
@@ -63,30 +65,35 @@ class RowsCodec:
         content = {"model": served.name, "version": served.version, "predictions": found}
         return Reply(200, _JSON, msgspec.json.encode(content))
 
-    def _quick(self, served: Served, body: bytes) -> Feed | None:
+    def _quick(self, served: Served, body: bytes) -> Read | None:
         """The rows, or None where something is not of the plain kinds that are read here."""
-        reader = served.kept(_Reader, _reader) or served.kept(NestedReader, nested_reader)
         try:
-            return reader.read(body, self._max_rows) if reader else None
+            if reader := served.kept(_Reader, _reader):
+                return reader.read(body, self._max_rows)
+            nested = served.kept(NestedReader, nested_reader)
+            return (nested.read(body, self._max_rows), None) if nested else None
         except (ValueError, OverflowError):
             return None
 
-    def _careful(self, served: Served, body: bytes) -> Feed:
+    def _careful(self, served: Served, body: bytes) -> Read:
         content = parse(body)
-        model = served.model
+        model, sensitive = served.model, served.sensitive
         inputs, tokenizer = model.manifest.inputs, model.tokenizer
-        if not isinstance(content, dict):
-            arrays = decode_rows(content, inputs, self._max_rows, tokenizer)
-        elif content.keys() == {"rows"}:
-            arrays = decode_rows(content["rows"], inputs, self._max_rows, tokenizer)
+        if not isinstance(content, dict) or content.keys() == {"rows"}:
+            rows = content["rows"] if isinstance(content, dict) else content
+            rows, brought = sensitive.completed(rows)
+            arrays = decode_rows(rows, (*inputs, *brought), self._max_rows, tokenizer)
         elif "columns" in content:
-            arrays = decode_columns(columns_of(content), inputs, self._max_rows, tokenizer)
+            columns = columns_of(content)
+            columns_read = (*inputs, *sensitive.among(columns))
+            arrays = decode_columns(columns, columns_read, self._max_rows, tokenizer)
         else:
             raise InvalidRows(
                 f"The body is an object with the keys: {listed([*content]) or 'none'}.",
                 remedy='Send a list of row objects, {"rows": [...]}, or {"columns": {...}}.',
             )
-        return served.layout.pack(arrays)
+        feed = served.layout.pack(arrays)
+        return feed, sensitive.pack(arrays, feed.rows)
 
 
 def columns_of(content: dict[str, Any]) -> dict[str, Any]:
@@ -134,40 +141,56 @@ def parse(body: bytes, *, nan: bool = False) -> Any:
         ) from error
 
 
-class _Reader:
-    """Reads rows of scalar columns; its struct has the numbers first, then the strings."""
+class _Columns:
+    """Scalar columns among the values of a row: the numbers, then the strings."""
 
-    def __init__(self, inputs: Sequence[Input]) -> None:
+    def __init__(self, inputs: Sequence[Input], begin: int) -> None:
         numbers = [each for each in inputs if each.kind is not Kind.CATEGORICAL]
         strings = [each for each in inputs if each.kind is Kind.CATEGORICAL]
-        self._numbers = len(numbers)
+        self.types = [(each.name, _TYPES[each.kind]) for each in (*numbers, *strings)]
+        self._begin, self._middle = begin, begin + len(numbers)
+        self._end = begin + len(inputs)
         self._times = [i for i, each in enumerate(numbers) if each.kind is Kind.DATETIME]
-        columns = [(each.name, _TYPES[each.kind]) for each in (*numbers, *strings)]
-        self._rows = RowStruct(columns)
 
-    def read(self, body: bytes, max_rows: int) -> Feed:
-        """The rows. Raises ValueError and OverflowError where something does not fit."""
-        rows = self._rows.read(body, max_rows)
+    def feed(self, rows: list[tuple[Any, ...]]) -> Feed:
+        """These columns of some rows."""
         return Feed(len(rows), self._matrix(rows), self._texts(rows), ())
 
     def _matrix(self, rows: list[tuple[Any, ...]]) -> Values:
-        end = self._numbers
+        begin, end = self._begin, self._middle
         if not self._times:
-            numbers = np.array([row[:end] for row in rows], dtype=np.float64)  # None becomes NaN
-            return numbers.reshape(len(rows), end).T
-        columns = list(zip(*(row[:end] for row in rows), strict=True))
+            numbers = np.array([row[begin:end] for row in rows], np.float64)  # None becomes NaN
+            return numbers.reshape(len(rows), end - begin).T
+        columns = list(zip(*(row[begin:end] for row in rows), strict=True))
         for i in self._times:
             columns[i] = DATETIMES.convert(columns[i])  # type: ignore[call-overload]
         return np.array(columns, dtype=np.float64)
 
     def _texts(self, rows: list[tuple[Any, ...]]) -> Values:
-        texts = np.empty((len(rows[0]) - self._numbers, len(rows)), dtype=object)
+        texts = np.empty((self._end - self._middle, len(rows)), dtype=object)
         for i in range(len(texts)):
-            texts[i] = [row[self._numbers + i] or "" for row in rows]
+            texts[i] = [row[self._middle + i] or "" for row in rows]
         return texts
 
 
+class _Reader:
+    """Reads rows of scalar columns; its struct has the inputs first, then what may be there."""
+
+    def __init__(self, inputs: Sequence[Input], sensitive: Sequence[Input]) -> None:
+        self._inputs = _Columns(inputs, 0)
+        self._sensitive = _Columns(sensitive, len(inputs)) if sensitive else None
+        types = [*self._inputs.types, *(self._sensitive.types if self._sensitive else ())]
+        self._rows = RowStruct(types, optional=len(sensitive))
+
+    def read(self, body: bytes, max_rows: int) -> Read:
+        """The rows. Raises ValueError and OverflowError where something does not fit."""
+        rows = self._rows.read(body, max_rows)
+        sensitive = self._sensitive
+        return self._inputs.feed(rows), None if sensitive is None else sensitive.feed(rows)
+
+
 def _reader(served: Served) -> _Reader | None:
-    inputs = served.model.manifest.inputs
-    scalars = all(each.kind in _TYPES for each in inputs)
-    return _Reader(inputs) if scalars and nameable(inputs) else None
+    inputs, sensitive = served.model.manifest.inputs, served.sensitive.columns
+    named = (*inputs, *sensitive)
+    scalars = all(each.kind in _TYPES for each in named)
+    return _Reader(inputs, sensitive) if scalars and nameable(named) else None

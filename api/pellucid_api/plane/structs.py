@@ -21,11 +21,16 @@ class RowStruct:
 
     Args:
         columns: names and types of the values, in the order of the tuples.
+        optional: how many of them, the last ones, a row need not have; they are None then.
         bare: whether a row may also be the value of the only column alone.
     """
 
-    def __init__(self, columns: Sequence[tuple[str, Any]], *, bare: bool = False) -> None:
-        fields = [(f"f{i}", kind) for i, (_, kind) in enumerate(columns)]
+    def __init__(
+        self, columns: Sequence[tuple[str, Any]], *, optional: int = 0, bare: bool = False
+    ) -> None:
+        needed = len(columns) - optional
+        fields: list[Any] = [(f"f{i}", kind) for i, (_, kind) in enumerate(columns)]
+        fields[needed:] = [(*field, None) for field in fields[needed:]]
         names = {f"f{i}": name for i, (name, _) in enumerate(columns)}
         row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, gc=False)
         either = row | columns[0][1] if bare else row

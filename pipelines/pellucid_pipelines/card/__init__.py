@@ -13,9 +13,12 @@ from pellucid.bundle import Input, Manifest
 from pellucid.schema import Kind
 from pellucid_pipelines.card.analyses import analyses
 from pellucid_pipelines.card.explanation import Explanation, failed
+from pellucid_pipelines.card.fairness import fairness
 from pellucid_pipelines.card.loading import loading
 from pellucid_pipelines.card.markdown import plain, table, text
+from pellucid_pipelines.card.mitigation import mitigation
 from pellucid_pipelines.evaluate import HEADLINES, Evaluation, kind_of_task
+from pellucid_pipelines.mitigation.effect import Mitigated
 
 __all__ = ["Explanation", "model_card"]
 
@@ -28,6 +31,7 @@ def model_card(
     importance: Mapping[str, float],
     explanation: Explanation,
     findings: Sequence[Mapping[str, Any]] = (),
+    mitigated: Mitigated | None = None,
 ) -> str:
     """The card, in Markdown.
 
@@ -38,6 +42,7 @@ def model_card(
         importance: raw column -> mean |SHAP value|, falling.
         explanation: how those came about.
         findings: what went wrong while it was trained, the severest first.
+        mitigated: what was done about bias, and what came of it.
     """
     sections = {
         "Model details": _details(manifest),
@@ -47,7 +52,9 @@ def model_card(
         "Evaluation data": _evaluation_data(manifest, rows),
         "Training data": _training_data(manifest, rows),
         "Quantitative analyses": analyses(manifest, evaluation, importance, explanation),
-        "Ethical considerations": _ethics(evaluation),
+        **({"Fairness": fairness(evaluation.fairness)} if evaluation.fairness else {}),
+        "Ethical considerations": _ethics(manifest, evaluation),
+        **({"Mitigation of bias": mitigation(mitigated)} if mitigated else {}),
         "Findings of the training": _findings(findings),
         "Caveats and recommendations": _caveats(manifest, evaluation, explanation),
         "How to load it": loading(manifest),
@@ -161,7 +168,7 @@ def _training_data(manifest: Manifest, rows: Mapping[str, int]) -> str:
     )
 
 
-def _ethics(evaluation: Evaluation) -> str:
+def _ethics(manifest: Manifest, evaluation: Evaluation) -> str:
     if not evaluation.groups:
         return "Not assessed: no sensitive column was given."
     columns = ", ".join(text(c) for c in dict.fromkeys(row["column"] for row in evaluation.groups))
@@ -170,9 +177,12 @@ def _ethics(evaluation: Evaluation) -> str:
         if row["verdict"] == "worse":
             worse.setdefault((row["column"], row["group"]), []).append(row["metric"])
     parts = [
-        f"{columns}: not among the inputs; other columns may still stand in for it, which was not "
-        "measured."
+        f"{columns}: not among what the network sees; other columns may still stand in for it, "
+        "which was not measured."
     ]
+    if manifest.decision:
+        deciding = ", ".join(map(text, manifest.decision.columns))
+        parts.append(f"The label depends on {deciding}: see the mitigation of bias.")
     if worse:
         parts.append("These groups score worse than the whole, beyond chance for each score alone:")
         parts.append(

@@ -15,6 +15,7 @@ from pellucid_pipelines.explain.attributions import Attribution
 from pellucid_pipelines.explain.quality import measure
 from pellucid_pipelines.explain.reference import learnt_reference
 from pellucid_pipelines.explain.values import Explained, Floats
+from pellucid_pipelines.mitigation.deciding import Rule
 from pellucid_pipelines.preprocessing import Preprocessing
 from pellucid_pipelines.tensors import Target
 
@@ -31,12 +32,13 @@ def for_serving(
     weights: Floats,
     spec: plan.Plan,
     directory: Path,
+    rule: Rule | None = None,
 ) -> bundle.Explanation:
     """All that a bundle holds of a run's explanations, measured; raises `TrainingFailed`."""
     preprocessing, target, seed = examples.preprocessing, examples.target, spec.training.seed
     student = taught(explained, examples, seed) if spec.explanation.amortized else None
     described = bundle_explanation(
-        explained, preprocessing, target, background, weights, directory, student
+        explained, preprocessing, target, background, weights, directory, student, rule
     )
     quality = measure(network, preprocessing, target, explained, background, weights, seed)
     found = {"quality": quality, "reference": learnt_reference(examples, seed)}
@@ -51,6 +53,7 @@ def bundle_explanation(
     weights: Floats,
     directory: Path,
     student: Student | None = None,
+    rule: Rule | None = None,
 ) -> bundle.Explanation:
     """Write explain.onnx and background.parquet, check the graph, and describe it.
 
@@ -62,6 +65,7 @@ def bundle_explanation(
         weights: (B,) what each of them counts for.
         directory: of the bundle.
         student: a network that learnt the values, and its errors; None: there is none.
+        rule: of the labels, as in model.onnx.
 
     Raises:
         TrainingFailed: ONNX Runtime gives other values than PyTorch.
@@ -71,12 +75,13 @@ def bundle_explanation(
     found = explained.attribution
     assert found is not None, "only what a network explained has none"
     path = directory / bundle.EXPLAINER
-    export_explainer(found.served(), preprocessing, target, path, found.steps)
+    export_explainer(found.served(), preprocessing, target, path, found.steps, rule)
     _write_background(background.select(explained.columns), weights, directory)
     if student is not None:
-        export_explainer(student.module, preprocessing, target, directory / bundle.AMORTIZED)
+        amortized = directory / bundle.AMORTIZED
+        export_explainer(student.module, preprocessing, target, amortized, rule=rule)
     scale = np.abs(explained.prediction - explained.base).mean(axis=0)
-    _check(path, explained, preprocessing, found, scale)
+    _check(path, explained, preprocessing, found, scale, rule)
     return bundle.Explanation(
         method=found.method,
         columns=explained.columns,
@@ -105,12 +110,14 @@ def _check(
     preprocessing: Preprocessing,
     found: Attribution,
     scale: Floats,
+    rule: Rule | None,
 ) -> None:
     """The graph must give the values that PyTorch gave; gradients may take fewer shares there."""
     from pellucid_pipelines.export import raw_inputs, run_onnx  # ONNX: seconds
 
     rows = explained.rows.slice(0, _CHECKED)
-    given = run_onnx(path, raw_inputs(rows, preprocessing.inputs, preprocessing.tokenizer))
+    raw = raw_inputs(rows, preprocessing.inputs, preprocessing.tokenizer)
+    given = run_onnx(path, raw | (rule.blank(len(rows)) if rule else {}))
     if found.method == "gradients" or explained.method == "permutation":
         missed, limit = given["gap"].max(initial=0.0), 1.0
     else:

@@ -15,6 +15,7 @@ from pellucid_pipelines.explain.rowwise import TRANSLATIONS
 from pellucid_pipelines.explain.tracing import traced
 from pellucid_pipelines.export import LARGEST, OPSET, exported
 from pellucid_pipelines.features import Features
+from pellucid_pipelines.mitigation.deciding import Rule
 from pellucid_pipelines.onnx_graph import Option, surround
 from pellucid_pipelines.preprocessing import Preprocessing
 from pellucid_pipelines.tensors import Target
@@ -28,6 +29,7 @@ def export_explainer(
     target: Target,
     path: Path,
     steps: int = 0,
+    rule: Rule | None = None,
 ) -> None:
     """Write an attribution as an ONNX model; see `pellucid.bundle.Explanation` for what it gives.
 
@@ -37,6 +39,7 @@ def export_explainer(
         target: as fitted.
         path: of the file.
         steps: shares on the way to each background row, of an attribution that takes them.
+        rule: of the labels, as in model.onnx.
 
     Raises:
         TrainingFailed: the graph is larger than an ONNX file can be.
@@ -50,7 +53,9 @@ def export_explainer(
         examples.append(grid(_SHARES))
     outputs = ["explained", "shap", "base", "gap", *(["places"] if core.one else [])]
     graph = exported(core, examples, TRANSLATIONS)
-    model = surround(graph, preprocessing, target, OPSET, options=options, outputs=outputs)
+    model = surround(
+        graph, preprocessing, target, OPSET, options=options, outputs=outputs, rule=rule
+    )
     content = model.SerializeToString(deterministic=True)
     if len(content) > LARGEST:
         raise TrainingFailed(

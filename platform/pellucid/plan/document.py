@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from pellucid.errors import InvalidPlan
 from pellucid.plan.base import Name, Part
 from pellucid.plan.data import Data, Preprocessing, Split
+from pellucid.plan.fairness import Fairness
 from pellucid.plan.models import Modality, Model
 from pellucid.plan.optimization import (
     AdamW,
@@ -64,6 +65,9 @@ class Plan(Part):
     training: Training = Training()
     cross_validation: CrossValidation | None = None
     search: Search | None = None
+    fairness: Fairness | None = Field(
+        default=None, description="Groups that the model should treat alike. Default: none named."
+    )
     evaluation: Evaluation = Evaluation()
     explanation: Explanation = Explanation()
     gates: Gates = Gates()

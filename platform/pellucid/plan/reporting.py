@@ -15,6 +15,13 @@ class Evaluation(Part):
     min_group: Annotated[
         int, Field(ge=1, description="Smaller sensitive groups are reported without a verdict.")
     ] = 20
+    favourable: Annotated[
+        str | None,
+        Field(
+            description="The class that is good for whoever gets it, whose rates groups are "
+            "compared by. Default: the positive class; of several, each in turn."
+        ),
+    ] = None
 
 
 class Explanation(Part):

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from pellucid.errors import InvalidPlan
-from pellucid.plan import windows
+from pellucid.plan import fairness, windows
 from pellucid.plan.data import GroupSplit, RandomSplit, Split, StratifiedSplit, TimeSplit
 from pellucid.plan.defaults import MODELS, with_defaults
 from pellucid.plan.document import Plan
@@ -44,6 +44,7 @@ def resolve(plan: Plan, schema: Schema, classes: int | None = None) -> tuple[Pla
     task = _task(plan, schema, target, classes)
     _require_scores(plan.gates, task)
     modality = _modality(plan, schema)
+    plan = fairness.settle(plan, schema, task, modality, classes)
     plan = with_defaults(plan, _model(plan, modality))
     _require_fitting(plan, modality)
     _require_few_columns(plan, schema)
