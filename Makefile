@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist lo
 STAMP := .venv/.installed$(addprefix -,$(notdir $(TORCH_INDEX)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo up test test-slow test-all check bench bench-serving bench-explanations gpu-check migrate reference proto secrets clean
+.PHONY: setup demo up test test-slow test-all check bench bench-serving bench-explanations bench-monitoring gpu-check migrate reference proto secrets clean
 
 setup: $(STAMP)
 
@@ -61,6 +61,9 @@ bench-serving: setup
 bench-explanations: setup
 	$(BIN)/python benchmarks/explanations.py
 
+bench-monitoring: setup
+	$(BIN)/python benchmarks/monitoring.py
+
 gpu-check: setup
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
 		{ echo "PyTorch finds no CUDA device here: see docs/howto/gpu.md" >&2; exit 1; }
@@ -96,6 +99,8 @@ secrets:
 	fi
 	@[ -e $(SECRETS)/api_keys ] || \
 		$(PYTHON) -c 'import secrets; print(secrets.token_hex(32), end="")' > $(SECRETS)/api_keys
+	@[ -e $(SECRETS)/grafana_password ] || \
+		$(PYTHON) -c 'import secrets; print(secrets.token_hex(16), end="")' > $(SECRETS)/grafana_password
 	@echo "Secrets are in $(SECRETS)/"
 
 clean:

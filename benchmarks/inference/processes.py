@@ -50,13 +50,22 @@ def python_of(contender: Contender, place: Place) -> Path:
     """
     if not contender.packages:
         return Path(sys.executable)
-    digest = sha256(" ".join(contender.packages).encode()).hexdigest()[:8]
-    root = place.environments / f"{contender.key}-{digest}"
+    return installed(contender.key, contender.packages, place.environments)
+
+
+def installed(name: str, packages: tuple[str, ...], environments: Path) -> Path:
+    """The interpreter of a virtual environment that has some packages, made if it is not there.
+
+    Raises:
+        Absent: pip cannot install them.
+    """
+    digest = sha256(" ".join(packages).encode()).hexdigest()[:8]
+    root = environments / f"{name}-{digest}"
     python = root / "bin" / "python"
     if not (root / "installed").exists():
-        print(f"installing {' '.join(contender.packages)}", file=sys.stderr)
+        print(f"installing {' '.join(packages)}", file=sys.stderr)
         venv.create(root, with_pip=True, clear=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", *contender.packages]
+        command = [str(python), "-m", "pip", "install", "--quiet", *packages]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise Absent(f"pip cannot install it: {_last(done.stderr)}")

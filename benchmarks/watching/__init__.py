@@ -1,0 +1,1 @@
+"""What `monitoring.py` measures."""

@@ -1,0 +1,130 @@
+"""What mitigation of bias does to gaps and to accuracy, on rows that it never learnt from."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.csv
+from inference import models
+from inference.acceptance import Promise
+from runs import Fitted, fitted
+from tabular import canonical
+
+from pellucid import bundle
+from pellucid.datasets import synthetic
+from pellucid.jobs.workspace import Workspace
+from pellucid.schema import Role
+from pellucid_pipelines import packing
+from pellucid_pipelines.export import raw_inputs
+from pellucid_pipelines.journal import Journal
+from pellucid_pipelines.loop import predict
+from pellucid_pipelines.mitigation import deciding, effect
+from watching.scale import Scale
+
+TITLE = "Mitigation of bias"
+KINDS = ("none", "reweighing", "group_dro", "adversarial", "thresholds")
+GAP = "equalized_odds_gap"
+_EPOCHS = 30
+Case = tuple[Any, dict[str, Role], dict[str, Any]]
+
+
+def measure(scale: Scale) -> dict[str, Any]:
+    """Data -> mitigation -> part -> what was measured there, with limits."""
+    epochs = scale.rows(_EPOCHS, least=3)
+    return {
+        name: {kind: _measured(case, kind, epochs) for kind in KINDS}
+        for name, case in _cases(scale.data).items()
+    }
+
+
+def promises(found: dict[str, Any]) -> Iterator[Promise]:
+    for name, kinds in found.items():
+        told = kinds["thresholds"]
+        gap = told["validation"][f"{GAP}, after"]["value"]
+        yield Promise(f"{name}: equalised-odds gap on validation, thresholds", gap, 0.02, True)
+        text = f"{name}: share of rows that the ONNX file decides as the rule does"
+        yield Promise(text, told["in_onnx"], 1)
+
+
+def page(found: dict[str, Any]) -> Iterator[str]:
+    yield (
+        "One training of each kind, the same split. Gap: the larger of the differences of the true "
+        "and the false positive rate between groups, with 95% limits, which hold for all pairs of "
+        "groups together. Thresholds are chosen on the validation part, so its gap is what they "
+        "were made for; the test part tells what to expect."
+    )
+    yield from ("", "| data | mitigation | gap, validation | gap, test | accuracy, test |")
+    yield "|---|---|---:|---:|---:|"
+    for name, kinds in found.items():
+        for kind, told in kinds.items():
+            cells = (
+                told["validation"][f"{GAP}, after"],
+                told["test"][f"{GAP}, after"],
+                told["test"]["accuracy, after"],
+            )
+            yield f"| {name} | {kind} | " + " | ".join(map(_told, cells)) + " |"
+    yield ""
+    for name, kinds in found.items():
+        cost = kinds["thresholds"]["test"]["accuracy_cost, after"]
+        yield f"- {name}: the thresholds cost {_told(cost)} of accuracy on the test part."
+
+
+def _told(each: dict[str, float]) -> str:
+    return f"{each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f})"
+
+
+def _cases(directory: Path) -> dict[str, Case]:
+    table, roles = synthetic.credit()
+    found: dict[str, Case] = {"demo, by sex": (table, roles, {"column": "sex"})}
+    file = directory / "german_credit.csv"
+    if file.exists():
+        rows = canonical(pyarrow.csv.read_csv(file))
+        sensitive = {"age": Role.SENSITIVE, "personal_status": Role.SENSITIVE}
+        of_age = {"column": "age", "edges": {"age": [25]}}
+        found["German credit, by age (to 25, above)"] = (
+            rows, {"credit": Role.TARGET, **sensitive}, of_age
+        )  # fmt: skip
+    return found
+
+
+def _measured(case: Case, kind: str, epochs: int) -> dict[str, Any]:
+    table, roles, fairness = case
+    content = {
+        "task": "classification",
+        "model": {"kind": "mlp"},
+        "split": {"kind": "stratified"},
+        "training": {"epochs": epochs, "diagnostics": False, "device": "cpu"},
+        "fairness": {**fairness, "mitigation": kind},
+    }
+    found = fitted(table, roles, content)
+    with tempfile.TemporaryDirectory() as directory:
+        workspace = Workspace(Path(directory))
+        workspace.tables.mkdir(parents=True)
+        rule = deciding.decide(found.network, found.examples, found.spec)
+        with Journal(workspace) as journal:
+            done = effect.measure(
+                found.network, found.examples, found.spec, rule, journal, workspace
+            )
+        assert done is not None
+        told: dict[str, Any] = {"validation": {}, "test": {}}
+        for each in done.measured:
+            numbers = {"value": each.value, "low": each.low, "high": each.high}
+            told[each.part][f"{each.name}, {each.stage}"] = numbers
+        if rule is not None:
+            told["in_onnx"] = _in_onnx(found, rule, Path(directory) / "bundle")
+    return told
+
+
+def _in_onnx(found: Fitted, rule: deciding.Rule, directory: Path) -> float:
+    """Share of test rows to which the exported file gives the label that the rule gives."""
+    examples, rows = found.examples, found.examples.parts.test
+    packing.export(found.network, examples, directory, rule)
+    inputs = (*examples.preprocessing.inputs, *rule.columns)
+    raw = raw_inputs(examples.take(rows), inputs, examples.preprocessing.tokenizer)
+    (label,) = models.session(directory / bundle.MODEL).run(["label"], raw)
+    prediction = examples.target.head()(predict(found.network, examples.rows(rows).inputs)).numpy()
+    expected = rule.labels(prediction, rule.of_rows(examples, rows))
+    names = np.array(examples.target.classes)
+    return float((np.asarray(label) == names[expected]).mean())
