@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -11,12 +12,13 @@ from pellucid.settings import PREFIX, Settings
 from pellucid_api import problems
 from pellucid_api.access import AccessLog, Note, to_logging
 from pellucid_api.auth import ApiKeys, KeyRing
-from pellucid_api.metrics import Jobs, ServiceCollector, registry_of
+from pellucid_api.metrics import Asked, Jobs, ServiceCollector, registry_of
 from pellucid_api.middleware import BodyLimit, RequestLog
 from pellucid_api.openapi import document
 from pellucid_api.routes import TAGS, add_routes
 from pellucid_api.services import Services
 from pellucid_api.uploads import sweep
+from pellucid_api.watched import look
 
 _SETTLING_SECONDS = 30.0  # one of several processes waits so long for its models before it listens
 GRACE_SECONDS = 20  # when the service stops: calls that are still open then are cut off
@@ -59,9 +61,9 @@ def create_app(
         await run_in_threadpool(services.start)
         if not siblings.slot.alone:  # the others answer meanwhile
             await run_in_threadpool(services.pool.settled.wait, _SETTLING_SECONDS)
-        jobs = Jobs(services.queue.counts)
+        jobs, watched = Jobs(services.queue.counts), Asked(partial(look, services.database))
         app.state.metrics = registry_of(
-            ServiceCollector(siblings.census, jobs), alone=siblings.slot.alone
+            ServiceCollector(siblings.census, jobs, watched), alone=siblings.slot.alone
         )
         app.state.rpc = None
         try:
@@ -74,6 +76,7 @@ def create_app(
             if app.state.rpc is not None:
                 await app.state.rpc.stop(GRACE_SECONDS)
             jobs.close()
+            watched.close()
             await run_in_threadpool(services.close)
 
     app = FastAPI(

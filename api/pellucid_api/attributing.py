@@ -149,6 +149,8 @@ class Attributions:
         return Explained(**found, outputs=outputs, methods=methods)
 
     def _by_permutations(self, feed: Feed, outputs: Values, places: Sequence[int]) -> Explained:
+        feed = {each.name: feed[each.name] for each in self._model.manifest.features}
+
         def worth(row: Feed, at: Values) -> Worth:
             """Of a row's columns, with the outputs (1, K) that are explained."""
             return self._background.worth(lambda mixed: self._scored(mixed, at), row)

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import accumulate
 from time import monotonic
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.core import (
@@ -25,31 +26,32 @@ from prometheus_client.registry import Collector
 
 from pellucid_api.engine.statistics import BOUNDS, REASONS, Counts, Histogram
 from pellucid_api.processes.counts import Census, Version
+from pellucid_api.watched import Watched, families
 
 _MODEL = ["model", "version"]
 _OUTCOMES = ("succeeded", *REASONS)
 _FRESH, _PATIENCE = 5.0, 0.5  # seconds: that counts of jobs are kept, and waited for
 
-Count = Callable[[], dict[str, int]]
+Answer = TypeVar("Answer")
 
 
-class Jobs:
-    """The counts of jobs by status, asked of the database every few seconds at most.
+class Asked(Generic[Answer]):
+    """Something asked of the database, every few seconds at most.
 
     Nobody waits long for a database that does not answer, and nobody asks it twice at once.
     """
 
-    def __init__(self, count: Count) -> None:
-        self._count = count
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="job-counts")
-        self._asked: Future[dict[str, int]] | None = None
+    def __init__(self, ask: Callable[[], Answer]) -> None:
+        self._ask = ask
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="asked")
+        self._asked: Future[Answer] | None = None
         self._asked_at = -_FRESH
 
-    def counts(self) -> dict[str, int] | None:
-        """By status; None while the database does not answer."""
+    def answer(self) -> Answer | None:
+        """None while the database does not answer."""
         stale = monotonic() - self._asked_at > _FRESH
         if self._asked is None or (stale and self._asked.done()):
-            self._asked = self._executor.submit(self._count)
+            self._asked = self._executor.submit(self._ask)
             self._asked_at = monotonic()
         try:
             return self._asked.result(_PATIENCE)
@@ -61,16 +63,30 @@ class Jobs:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
+class Jobs(Asked[dict[str, int]]):
+    """The counts of jobs by status."""
+
+    def counts(self) -> dict[str, int] | None:
+        """By status; None while the database does not answer."""
+        return self.answer()
+
+
 class ServiceCollector(Collector):
     """The metrics of this service.
 
     Args:
         census: all of its processes.
         jobs: counted in the database.
+        watched: what the monitor found; None: nobody asks.
     """
 
-    def __init__(self, census: Callable[[], Census], jobs: Jobs) -> None:
-        self._census, self._jobs = census, jobs
+    def __init__(
+        self,
+        census: Callable[[], Census],
+        jobs: Jobs,
+        watched: Asked[Watched] | None = None,
+    ) -> None:
+        self._census, self._jobs, self._watched = census, jobs, watched
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: to register a collector is not to ask for its metrics."""
@@ -87,6 +103,9 @@ class ServiceCollector(Collector):
         yield from _models(census)
         yield from _surroundings(census, self._jobs.counts())
         yield from _processes(census)
+        watched = self._watched.answer() if self._watched else None
+        if watched is not None:
+            yield from families(watched)
 
 
 def _inference(census: Census) -> Iterator[Metric]:
@@ -239,6 +258,12 @@ def _surroundings(census: Census, jobs: dict[str, int] | None) -> Iterator[Metri
         for outcome, count in census.done.logged.items():
             rows.add_metric([outcome], count)
         yield rows
+    labels = CounterMetricFamily(
+        "pellucid_feedback_labels", "Labels received, by what became of them.", labels=["answer"]
+    )
+    for told, count in census.done.labels.items():
+        labels.add_metric([told], count)
+    yield labels
     yield CounterMetricFamily(
         "pellucid_access_log_lost_lines", "That could not be written.", census.done.lost_lines
     )

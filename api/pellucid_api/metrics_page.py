@@ -1,13 +1,16 @@
 """The page of metrics, written from the collector itself: `python -m pellucid_api.metrics_page`."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+from pellucid.monitoring.watch.passes import LastPass
 from pellucid.tracking.memory import MemoryTracker
 from pellucid_api.engine.cache import ModelCache
 from pellucid_api.engine.pool import ModelPool
 from pellucid_api.engine.served import Limits
-from pellucid_api.metrics import Jobs, ServiceCollector
+from pellucid_api.metrics import Asked, Jobs, ServiceCollector
 from pellucid_api.processes.counts import Census, Done, State
+from pellucid_api.watched import Watched
 
 
 def reference() -> str:
@@ -44,9 +47,10 @@ def _example() -> ServiceCollector:
         memory=1,
         limits=Limits(1, 1.0),
     )
-    done = Done(logged={"recorded": 0, "lost": 0})
+    done = Done(logged={"recorded": 0, "lost": 0}, labels={"accepted": 0})
     census = Census(done, {0: State.of(0, pool, log_error="")})
-    return ServiceCollector(lambda: census, Jobs(dict))
+    watched = Watched(LastPass(datetime.now(UTC), 0.0, 0, 0, {}), [], {})
+    return ServiceCollector(lambda: census, Jobs(dict), Asked(lambda: watched))
 
 
 if __name__ == "__main__":

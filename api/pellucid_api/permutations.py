@@ -6,7 +6,7 @@ explained number over the background, each background row with their values in p
 images, and background rows may count differently.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class Background:
     @classmethod
     def of(cls, bundle: Bundle, tokenizer: Any) -> "Background":
         """That of a bundle. Raises `InvalidData` if it cannot be read."""
-        path, inputs = bundle.root / BACKGROUND, bundle.manifest.inputs
+        path, inputs = bundle.root / BACKGROUND, bundle.manifest.features
         try:
             table = pq.read_table(path)
             weights = table.column(table.num_columns - 1).to_numpy().astype(np.float64)
@@ -131,8 +131,16 @@ def shapley_values(worth: Worth, columns: int, permutations: int, seed: int) -> 
     return found
 
 
+def _taken(node: Any) -> Iterator[str]:
+    """The names that a node takes, and those inside it."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _taken(inner)
+
+
 def _part(path: Path, output: int) -> bytes:
-    """The nodes of a graph that one of its outputs needs."""
+    """The nodes and inputs of a graph that one of its outputs needs."""
     import onnx  # seconds, as shap
     from onnxscript.optimizer import remove_unused_nodes
 
@@ -141,4 +149,8 @@ def _part(path: Path, output: int) -> bytes:
     del model.graph.output[:]
     model.graph.output.append(wanted)
     remove_unused_nodes(model)
+    needed = {name for node in model.graph.node for name in _taken(node)}
+    inputs = [each for each in model.graph.input if each.name in needed]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
     return bytes(model.SerializeToString())

@@ -29,6 +29,7 @@ class Rows(NamedTuple):
     words: ids.Words  # the predictions' ids
     times: NDArray[np.int64]  # (rows,) microseconds since 1970-01-01 UTC
     latencies: NDArray[np.float32]  # (rows,) milliseconds
+    sensitive: Feed | None = None  # the same rows' columns that are no inputs
 
     @property
     def nbytes(self) -> int:
@@ -39,14 +40,17 @@ class Rows(NamedTuple):
 
 def joined(requests: Sequence[Answered]) -> Rows:
     """The rows of some requests of one version and one `Feed.key`."""
-    _, feeds, outputs, firsts, times, seconds = zip(*requests, strict=True)
-    counts = np.array([feed.rows for feed in feeds])
+    versions, feeds, outputs, firsts, times, seconds, sensitive = zip(*requests, strict=True)
+    rows = [feed.rows for feed in feeds]
+    counts = np.array(rows)
+    beside = versions[0].sensitive.whole(zip(sensitive, rows, strict=True))
     return Rows(
         join(feeds),
         [concatenated(each) for each in zip(*outputs, strict=True)],
         ids.from_numbers(firsts, counts),
         np.repeat(np.array(times) // 1000, counts),
         np.repeat(np.array(seconds, np.float32) * 1000, counts),
+        None if beside is None else join(beside),
     )
 
 
@@ -54,13 +58,14 @@ def together(parts: Sequence[Rows]) -> Rows:
     """Parts of one version and one `Feed.key`, one after the other."""
     if len(parts) == 1:
         return parts[0]
-    feeds, outputs, words, times, latencies = zip(*parts, strict=True)
+    feeds, outputs, words, times, latencies, sensitive = zip(*parts, strict=True)
     return Rows(
         join(feeds),
         [concatenated(each) for each in zip(*outputs, strict=True)],
         np.concatenate(words),
         np.concatenate(times),
         np.concatenate(latencies),
+        None if sensitive[0] is None else join(sensitive),
     )
 
 
@@ -95,17 +100,25 @@ class Format:
         manifest = served.model.manifest
         log = Serving.model_validate(manifest.plan.get("serving", {})).log
         self._sample = log.sample
-        self._layout = served.layout
+        self._layout, self._sensitive = served.layout, served.sensitive
         self._outputs = [output.name for output in manifest.outputs]
         self._columns = Columns(
-            served.name, served.version, manifest.inputs, manifest.outputs, log.redact
+            served.name,
+            served.version,
+            manifest.inputs,
+            manifest.outputs,
+            log.redact,
+            manifest.sensitive,
         )
 
     def batch(self, rows: Rows) -> pa.RecordBatch:
         """The rows, or the sample of them that the plan wants."""
         inputs = self._layout.unpack(rows.feed)
         outputs = dict(zip(self._outputs, rows.outputs, strict=True))
-        batch = self._columns.batch(rows.words, rows.times, rows.latencies, inputs, outputs)
+        sensitive = inputs | self._sensitive.unpack(rows.sensitive)  # some may be inputs, too
+        batch = self._columns.batch(
+            rows.words, rows.times, rows.latencies, inputs, outputs, sensitive
+        )
         if self._sample == 1:
             return batch
         return batch.filter(pa.array(ids.sampled(rows.words, self._sample)))

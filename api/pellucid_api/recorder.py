@@ -80,7 +80,8 @@ class LogRecorder:
     def record(self, answered: Answered) -> None:
         """Take a request in, or count its rows as lost."""
         feed = answered.feed
-        size = _EACH_BYTES + feed.rows * answered.served.layout.row_bytes
+        served = answered.served
+        size = feed.rows * (served.layout.row_bytes + served.sensitive.row_bytes) + _EACH_BYTES
         for tensor in feed.tensors:
             size += tensor.nbytes
         if self._taken_bytes - self._freed_bytes + size > self._queue_bytes:

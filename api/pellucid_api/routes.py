@@ -10,15 +10,18 @@ from pellucid.resources import ExplainedPredictions, Job, Predictions
 from pellucid_api.oip.types import InferenceResponse
 from pellucid_api.problems import OipError, documented
 from pellucid_api.routers import (
+    alerts,
     counterfactuals,
     datasets,
     events,
     explain,
+    feedback,
     health,
     invocations,
     jobs,
     metrics,
     models,
+    monitoring,
     oip,
     predict,
     predictions,
@@ -31,6 +34,8 @@ TAGS = [
     {"name": "Jobs", "description": "A plan in, a registered model or a file of answers out."},
     {"name": "Models", "description": "Registered versions, and which of them is served."},
     {"name": "Predictions", "description": "Plain rows in, labels and probabilities out."},
+    {"name": "Monitoring", "description": "Drift, performance and bias, window by window."},
+    {"name": "Alerts", "description": "What the monitor has found, and who looks after it."},
     {"name": "MLflow", "description": "In the place of `mlflow models serve`."},
     {"name": "Open Inference Protocol", "description": "Version 2 over REST, in JSON or binary."},
     {"name": "Health", "description": "For orchestrators and people; needs no key."},
@@ -134,6 +139,27 @@ ROUTES: dict[str, tuple[Route, ...]] = {
             404, 409, 413, 422, 503, **_only_given,
         ),
         _route("GET", "/v1/predictions/{prediction_id}", predictions.show, 404, 422),
+        _route(
+            "POST", "/v1/feedback", feedback.give, 413, 415, 422, 503, 507,
+            openapi_extra=feedback.BODY,
+        ),
+    ),
+    "Monitoring": (
+        _route("GET", _model + "/monitoring", monitoring.show, 404, 422, 503),
+        _route(
+            "GET", _model + "/monitoring/report", monitoring.report, 404, 422,
+            response_class=monitoring.ReportResponse,
+        ),
+    ),
+    "Alerts": (
+        _route("GET", "/v1/alerts", alerts.list_alerts, 422),
+        _route("GET", "/v1/alerts/{alert_id}", alerts.show, 404),
+        _route("POST", "/v1/alerts/{alert_id}/acknowledge", alerts.acknowledge, 404, 409, 422),
+        _route("GET", "/v1/silences", alerts.list_silences, 422),
+        _route("POST", "/v1/silences", alerts.silence, 422, **_created),
+        _route("DELETE", "/v1/silences/{silence_id}", alerts.lift, 404, 422),
+        _route("GET", "/v1/alert-rules", alerts.rules),
+        _route("PUT", "/v1/alert-rules", alerts.set_rules, 422),
     ),
     "MLflow": (
         _route("POST", "/invocations", invocations.invocations, *_scoring, **_scored),

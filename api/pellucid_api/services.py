@@ -11,6 +11,10 @@ from pellucid.cores import available_cores
 from pellucid.datasets.store import DatasetStore
 from pellucid.db.session import Database
 from pellucid.jobs.queue import JobQueue
+from pellucid.monitoring.feedback import labels
+from pellucid.monitoring.feedback.intake import Feedback
+from pellucid.monitoring.feedback.labels import LabelWriter
+from pellucid.monitoring.feedback.truths import Truth
 from pellucid.monitoring.writer import LogWriter, Retention
 from pellucid.settings import Settings
 from pellucid.tracking.contract import Registry
@@ -51,6 +55,7 @@ class Services:
     tensors: TensorsCodec
     invocations: InvocationsCodec
     siblings: Siblings
+    labels: LabelWriter
     recorder: LogRecorder | None = None  # of the prediction log
     stopping: Event = field(default_factory=Event)  # set on SIGTERM: endless answers end
 
@@ -100,6 +105,7 @@ class Services:
             invocations=InvocationsCodec(settings.max_rows),
             tensors=TensorsCodec(settings.max_rows, settings.max_body_bytes),
             siblings=Siblings(slot, pool, recorder),
+            labels=LabelWriter(settings.home / labels.DIRECTORY, settings.prediction_days),
             recorder=recorder,
         )
 
@@ -112,6 +118,18 @@ class Services:
     def prediction_log(self) -> Path:
         """Where predictions are recorded."""
         return _prediction_log(self.settings)
+
+    @cached_property
+    def feedback(self) -> Feedback:
+        """Where labels are taken in."""
+        return Feedback(
+            self.prediction_log,
+            self.settings.home / labels.DIRECTORY,
+            self.labels,
+            lambda model, version: Truth.of(self.pool.bundle(model, version).manifest),
+            self.siblings.flush,
+            self.settings.prediction_days,
+        )
 
     @cached_property
     def explanations(self) -> Explanations:
@@ -141,6 +159,7 @@ class Services:
         self.plane.executor.shutdown()
         if self.recorder is not None:
             self.recorder.close()
+        self.labels.close()
         if self.plane.traces is not None:
             self.plane.traces.close()
         self.database.close()

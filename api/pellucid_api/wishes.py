@@ -12,7 +12,7 @@ from pellucid.schema import Change, Constraint, Kind
 from pellucid_api.engine.counterfactuals import Arrays
 from pellucid_api.engine.rows import listed
 from pellucid_api.engine.served import Served
-from pellucid_api.engine.values import shown
+from pellucid_api.engine.values import Values, shown
 
 
 class Desired(BaseModel):
@@ -33,8 +33,16 @@ class Desired(BaseModel):
     at_most: FiniteFloat | None = Field(default=None, description="Of a regression's value.")
 
 
-def goals(manifest: Manifest, desired: Desired, predicted: Arrays) -> list[Goal]:
+def goals(
+    manifest: Manifest, desired: Desired, predicted: Arrays, thresholds: Values | None = None
+) -> list[Goal]:
     """The goal for each row, given what is predicted for it as it is.
+
+    Args:
+        manifest: of the version.
+        desired: what was asked for.
+        predicted: the version's outputs for the rows.
+        thresholds: (rows,) from which the positive class is taken; None: the likeliest class is.
 
     Raises:
         Conflict: the model decides nothing.
@@ -46,6 +54,8 @@ def goals(manifest: Manifest, desired: Desired, predicted: Arrays) -> list[Goal]
     if manifest.task == "classification":
         if bounded:
             raise _misplaced("at_least and at_most are of values, and this model predicts classes.")
+        if thresholds is not None:
+            return _decided(manifest, desired, predicted, thresholds)
         best = predicted["probabilities"].argmax(axis=1).tolist()
         return [ClassGoal(_wanted(manifest, desired, each), desired.probability) for each in best]
     if manifest.task != "regression" or manifest.outputs[0].shape != (-1,):
@@ -63,6 +73,21 @@ def goals(manifest: Manifest, desired: Desired, predicted: Arrays) -> list[Goal]
             f"at_least {low:g} is above at_most {high:g}.", where={"field": "desired"}
         )
     return [RangeGoal(low, high)] * rows
+
+
+def _decided(
+    manifest: Manifest, desired: Desired, predicted: Arrays, thresholds: Values
+) -> list[Goal]:
+    """Of two classes, each row's goal is a probability: that from which it is decided so."""
+    positive = manifest.classes.index(manifest.positive_class)
+    found: list[Goal] = []
+    yes = predicted["probabilities"][:, positive] >= thresholds
+    for decided, threshold in zip(yes.tolist(), thresholds.tolist(), strict=True):
+        wanted = _wanted(manifest, desired, positive if decided else 1 - positive)
+        # What is not positive must be likelier than this, and not only as likely.
+        needed = threshold if wanted == [positive] else np.nextafter(1 - threshold, 2)
+        found.append(ClassGoal(wanted, desired.probability or float(needed)))
+    return found
 
 
 def _wanted(manifest: Manifest, desired: Desired, predicted: int) -> list[int]:

@@ -11,7 +11,7 @@
     weights.pt        the network's state, to start from or to look into
     provenance.json   what decided the outcome: `pellucid.provenance`
     tokenizer.json    of a text model: how a string becomes tokens
-    profile.json      how the rows were in training: `pellucid.monitoring.profiling`
+    profile.json      how the rows were in training: `pellucid.monitoring.profiles.profiling`
     sample.parquet    held-out rows in the form of the prediction log, with their targets
     MLmodel ...       written on registration, so that `mlflow.onnx` loads it as well
 
@@ -169,6 +169,19 @@ class Explanation(_Frozen):
     reference: dict[str, ColumnReference] = {}
 
 
+class Decision(_Frozen):
+    """How `label` comes of two probabilities: the positive class's, from the row's threshold on.
+
+    columns: inputs that tell the row's group; nothing but the label depends on them. thresholds:
+    of every combination of their codes, see `pellucid.decisions`; `overall` where a combination
+    has none of its own. above 1: never.
+    """
+
+    columns: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    overall: float
+
+
 class Manifest(_Frozen):
     """What a bundle is: its inputs and outputs, where it came from, and how to check it."""
 
@@ -186,11 +199,18 @@ class Manifest(_Frozen):
     parity: Parity
     metrics: dict[str, float]
     explanation: Explanation | None = None
+    decision: Decision | None = None  # None: the likeliest class
     data_version: str  # SHA-256 of the data set's content
     job_id: str
     created: str  # ISO 8601, UTC
     plan: dict[str, Any]  # resolved
     environment: dict[str, str]  # library -> version
+
+    @property
+    def features(self) -> tuple[Input, ...]:
+        """The inputs of the network: without those that only a decision takes."""
+        taken = self.decision.columns if self.decision else ()
+        return tuple(each for each in self.inputs if each.name not in taken)
 
 
 def parity_error(given: "np.ndarray", expected: "np.ndarray", output: str) -> float:

@@ -1,24 +1,30 @@
 """`pellucid demo`: the main job, end to end, on services of its own in the usual home.
 
-Data set -> job -> training, explanation, export -> registry -> a prediction over HTTP, and why.
+Data set -> job -> training, explanation, export -> registry -> a prediction over HTTP, and why ->
+other applicants than in training, and the monitor's alarm.
 Each run registers the same data (known after the first time) and trains one more version.
 """
 
 import json
 import tempfile
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from pellucid.analysis.watching.signals import SignalKind
 from pellucid.bundle import EXPLANATIONS, Bundle
 from pellucid.cli.follow import follow
 from pellucid.client import Client
 from pellucid.datasets.synthetic import credit
+from pellucid.db.base import now
 from pellucid.errors import TrainingFailed
 from pellucid.jobs.workspace import Workspace
+from pellucid.monitoring.checks.verdicts import alarms, said
 from pellucid.resources import Dataset, Job
 from pellucid.settings import Settings
 from pellucid.supervisor.services import api_url, on_free_ports, running
@@ -30,11 +36,16 @@ PLAN: dict[str, Any] = {
     "model": {"kind": "mlp", "widths": [64, 64]},
     "training": {"epochs": 40, "batch_size": 128, "patience": 8},
     "explanation": {"rows": 128},
+    "evaluation": {"favourable": "0"},  # no default
 }
 _METRICS = ("roc_auc", "accuracy", "balanced_accuracy", "brier", "ece")
 _GAP_METRIC = "recall"
+_IMPACT_COLUMN = "sex"
 _REASONS = 4
 _FROZEN = ("age",)  # what no applicant can change
+_OUTCOME = "default"
+_APPLICANTS = 1_500
+_ALARMS: tuple[SignalKind, ...] = ("drift", "output", "estimate", "performance", "bias")
 _AGREEMENT = 1e-4  # what is served are 32-bit floats
 _ML = "?workflowType=machine_learning"  # the MLflow UI opens on its page for agents otherwise
 
@@ -49,14 +60,15 @@ def run(settings: Settings, console: Console) -> None:
     own = on_free_ports(settings)  # the usual ones may be taken by `pellucid up`
     key = next(iter(own.api_keys), None)
     say = _Story(console)
-    say.title("Starting MLflow, the API and a worker")
+    say.title("Starting MLflow, the API, a worker and the monitor")
     with running(own, say.fact), Client(api_url(own), key) as client:
         dataset = _register(client, say)
         job = _train(client, dataset, say)
         workspace = Workspace(settings.home / "jobs" / job.id)
         _show_scores(client, workspace, job, say)
         _show_prediction(client, workspace, job, say)
-    _show_where_to_look(settings, workspace, job, say)
+        report = _show_drift(client, own, job, say)
+    _show_where_to_look(settings, workspace, job, report, say)
 
 
 class _Story:
@@ -117,6 +129,12 @@ def _show_scores(client: Client, workspace: Workspace, job: Job, say: _Story) ->
         gap = found[-1]["value"] - found[0]["value"]
         each = ", ".join(f"{row['group']} {row['value']:.3f}" for row in found)
         say.fact(f"{_GAP_METRIC} by {column}: {each}; gap {gap:.3f}")
+    for line in pq.read_table(workspace.tables / "impact_ratios.parquet").to_pylist():
+        if line["column"] == _IMPACT_COLUMN and line["category"] != line["highest"]:
+            say.fact(
+                f"impact ratio of {line['category']} to {line['highest']}: {line['impact']:.3f}  "
+                f"[{line['impact_low']:.3f}, {line['impact_high']:.3f}], verdict {line['status']}"
+            )
     aliases = client.models.get(NAME).aliases
     held = [alias for alias, version in aliases.items() if version == job.model_version]
     say.fact(f"registered as {NAME} version {job.model_version}, alias {', '.join(held) or 'none'}")
@@ -156,6 +174,33 @@ def _show_counterfactual(client: Client, job: Job, row: dict[str, Any], say: _St
     say.fact(f"It would be {smallest.prediction.label} with: {changes}")
 
 
+def _show_drift(client: Client, settings: Settings, job: Job, say: _Story) -> Path:
+    """Applicants that training did not see the like of; the report on them."""
+    from pellucid.monitoring.watch.process import connected
+
+    say.title("Months later: the model is asked about other applicants than it was trained on")
+    start = now() - timedelta(hours=1)  # the last hour, as a window is
+    table, _ = credit(_APPLICANTS, seed=2, covariate_drift=1.0)
+    asked = table.drop_columns(["application", _OUTCOME])
+    answers = client.predict_table(NAME, asked, job.model_version)
+    ids = answers.column("prediction_id").to_pylist()
+    told = client.feedback(pa.table({"id": ids, "label": table.column(_OUTCOME)}))
+    say.fact(f"{len(ids):,} predictions, and {told.accepted:,} outcomes sent to /v1/feedback")
+    with connected(settings) as monitor:
+        (found,) = [
+            each
+            for each in monitor.once(NAME, start, telling=False).results
+            if each.version == job.model_version
+        ]
+        report = monitor.report(found)
+    say.fact(f"The monitor: {found.verdict}")
+    worst = {each.kind: each for each in reversed(alarms(found.signals))}
+    for kind in _ALARMS:
+        if kind in worst:
+            say.fact(f"- {said(worst[kind])}")
+    return report
+
+
 def _held_out(bundle: Bundle) -> tuple[dict[str, Any], float]:
     """A row that was explained after training, and its log-odds."""
     table = pq.read_table(bundle.root / EXPLANATIONS)
@@ -173,12 +218,15 @@ def _require_agreement(served: float, trained: float) -> None:
         )
 
 
-def _show_where_to_look(settings: Settings, workspace: Workspace, job: Job, say: _Story) -> None:
+def _show_where_to_look(
+    settings: Settings, workspace: Workspace, job: Job, report: Path, say: _Story
+) -> None:
     url, mlflow = api_url(settings), settings.resolved_mlflow_url
     say.title("Where to look: `make up` starts the same services and leaves them running")
     say.fact(f"API documentation  {url}/docs")
     say.fact(f"model card         {url}/v1/models/{NAME}/card?version={job.model_version}")
     say.fact(f"the run            {mlflow}/#/runs/{job.run_id}{_ML}")
     say.fact(f"registered model   {mlflow}/#/models/{NAME}/versions/{job.model_version}{_ML}")
+    say.fact(f"monitoring report  {report}")
     say.fact(f"the ONNX bundle    {workspace.bundle}")
     say.fact(f"figures            {workspace.figures}")

@@ -435,6 +435,9 @@ class LoggedPrediction(Resource):
     latency_ms: float = Field(description="From the request's arrival to its answer.")
     inputs: dict[str, Any] = Field(description="By raw column.")
     outputs: dict[str, Any]
+    sensitive: dict[str, Any] = Field(
+        default_factory=dict, description="Columns that came with the row, not for the model."
+    )
     run_id: str | None = Field(default=None, description="The version's MLflow run.")
     job_id: str | None = Field(default=None, description="The job that trained the version.")
     data_version: str | None = Field(

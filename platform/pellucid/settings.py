@@ -8,14 +8,25 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pellucid.errors import InvalidSettings
 
 PREFIX = "PELLUCID_"
-_FROM_FILE = ("API_KEYS", "DATABASE_URL", "MLFLOW_PASSWORD")
+_FROM_FILE = (
+    "API_KEYS",
+    "DATABASE_URL",
+    "MLFLOW_PASSWORD",
+    "ALERT_WEBHOOK_URL",
+    "ALERT_WEBHOOK_SECRET",
+    "ALERT_SLACK_URL",
+    "ALERT_SMTP_URL",
+)
+
+_PLACEHOLDERS = {"changeme", "secret", "placeholder"}
 
 
 class Settings(BaseSettings):
@@ -154,6 +165,47 @@ class Settings(BaseSettings):
     prediction_days: Annotated[
         int, Field(ge=0, description="Recorded predictions are kept this long. 0: for ever.")
     ] = 90
+    monitor_seconds: Annotated[
+        int,
+        Field(
+            ge=60,
+            description="Length of a monitored window, aligned to 1970-01-01 UTC: 3600 is the "
+            "clock's hours.",
+        ),
+    ] = 3600
+    monitor_lateness_seconds: Annotated[
+        int, Field(ge=0, description="A window is judged so long after its end.")
+    ] = 300
+    monitor_min_rows: Annotated[
+        int,
+        Field(ge=1, description="A window with fewer rows may alarm, but is no all-clear."),
+    ] = 200
+    monitor_catch_up: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Most windows that a monitor which was down judges afterwards, by version.",
+        ),
+    ] = 168
+    monitoring_days: Annotated[
+        int, Field(ge=0, description="Results of monitoring are kept this long. 0: for ever.")
+    ] = 400
+    alert_webhook_url: Annotated[
+        str, Field(description="Alerts are posted here, as JSON. Empty: they are not.")
+    ] = ""
+    alert_webhook_secret: Annotated[
+        str,
+        Field(description="Signs what is posted (Standard Webhooks): `whsec_...`, or any text."),
+    ] = ""
+    alert_slack_url: Annotated[
+        str, Field(description="Incoming webhook of Slack, Mattermost or another that reads it.")
+    ] = ""
+    alert_smtp_url: Annotated[
+        str,
+        Field(description="Mails alerts: `smtp://user:password@host:587`, or `smtps://`."),
+    ] = ""
+    alert_email_to: Annotated[str, Field(description="Comma-separated addresses of mails.")] = ""
+    alert_email_from: Annotated[str, Field(description="Sender of mails.")] = "pellucid@localhost"
     request_timeout: Annotated[
         float,
         Field(gt=0, description="Seconds for a request to arrive; a body may take 1 s per KiB."),
@@ -170,6 +222,20 @@ class Settings(BaseSettings):
             return tuple(key.strip() for key in value.replace("\n", ",").split(",") if key.strip())
         return value
 
+    @field_validator("alert_webhook_url", "alert_slack_url", "alert_smtp_url")
+    @classmethod
+    def _check_url(cls, value: str, info: ValidationInfo) -> str:
+        """Its value may hold a secret, and is in no error."""
+        schemes = ("smtp", "smtps") if info.field_name == "alert_smtp_url" else ("http", "https")
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if value and not usable:
+            raise ValueError(f"it is no address that begins with {' or '.join(schemes)}://")
+        return value
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -177,8 +243,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_open_doors(self) -> Self:
-        if any(key.lower() in {"changeme", "secret", "placeholder"} for key in self.api_keys):
+        if any(key.lower() in _PLACEHOLDERS for key in self.api_keys):
             raise ValueError("api_keys holds a placeholder; generate one: openssl rand -hex 32")
+        if self.alert_webhook_secret.lower() in _PLACEHOLDERS:
+            raise ValueError(
+                "alert_webhook_secret is a placeholder; generate one: openssl rand -hex 32"
+            )
+        if self.alert_smtp_url and not self.alert_email_to.strip(", "):
+            raise ValueError("alert_smtp_url needs alert_email_to: comma-separated addresses")
         return self
 
     @classmethod

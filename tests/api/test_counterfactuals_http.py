@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pellucid.bundle import Bundle, ColumnReference, Explanation
+from pellucid.bundle import Bundle, ColumnReference, Explanation, Input
 from pellucid.cli import app
 from pellucid.client import Client
+from pellucid.schema import Kind
 from pellucid.settings import Settings
 from pellucid.tracking.contract import CHAMPION
 from pellucid.tracking.memory import MemoryTracker
@@ -51,6 +52,7 @@ def credit(tmp_path_factory):
     models = {
         "credit": {},
         "value": {"task": "regression"},
+        "grouped": {"sensitive": (Input.of("sex", Kind.CATEGORICAL, ("f", "m")),)},
         "still": {"reference": dict.fromkeys(REFERENCE, ColumnReference(change="never"))},
         "dated": {"reference": {"since": REFERENCE["since"].model_copy(update={"change": "free"})}},
     }
@@ -90,6 +92,15 @@ def test_what_is_found_changes_the_decision(credit):
         assert {each["column"]: each["from"] for each in best["changes"]}.items() <= row.items()
         assert each["reason"] == ""
         assert 0 < each["model_rows"] <= 10_000
+
+
+def test_sensitive_columns_may_come_along_and_never_change(credit):
+    path = "/v1/models/grouped/counterfactuals"
+    bare, whole = (find(credit, [row], path) for row in (DECLINED, DECLINED | {"sex": "f"}))
+    for (each,) in (bare, whole):
+        (best,) = each["counterfactuals"]
+        assert {change["column"] for change in best["changes"]} <= set(DECLINED)
+    assert bare[0]["prediction"] == whole[0]["prediction"]
 
 
 def test_values_keep_their_types(credit):

@@ -75,7 +75,8 @@ def test_names_and_units_follow_the_conventions(credit):
         if family.name.startswith("pellucid_"):
             assert family.documentation
             assert "milli" not in family.name
-            assert ("duration" in family.name) == family.name.endswith("_seconds")
+            timed = "duration" in family.name or "timestamp" in family.name
+            assert timed == family.name.endswith("_seconds")
             for sample in family.samples:
                 if family.type == "counter":
                     assert sample.name.endswith("_total")

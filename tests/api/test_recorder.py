@@ -18,6 +18,7 @@ from pellucid.monitoring.writer import LogWriter, Retention
 from pellucid.schema import Kind
 from pellucid_api.engine.answers import PredictionIds, prediction_ids
 from pellucid_api.engine.feeds import Layout
+from pellucid_api.engine.sensitive import Sensitive
 from pellucid_api.engine.served import Served
 from pellucid_api.plane.dataplane import Answered
 from pellucid_api.recorder import LogRecorder
@@ -37,13 +38,16 @@ OUTPUTS = (
 )
 
 
-def served(plan: dict[str, Any] | None = None, version: int = 1) -> Served:
+def served(
+    plan: dict[str, Any] | None = None, version: int = 1, sensitive: tuple[Input, ...] = ()
+) -> Served:
     """As much of a version as the recorder looks at."""
     made = Served.__new__(Served)
     made.name, made.version, made._kept = "credit", version, {}
-    manifest = SimpleNamespace(inputs=INPUTS, outputs=OUTPUTS, plan=plan or {})
+    manifest = SimpleNamespace(inputs=INPUTS, outputs=OUTPUTS, plan=plan or {}, sensitive=sensitive)
     made.model = cast("Any", SimpleNamespace(manifest=manifest))
     made.layout = Layout(INPUTS)
+    made.sensitive = Sensitive(manifest)  # type: ignore[arg-type]
     return made
 
 
@@ -95,6 +99,28 @@ def test_tensors_of_every_kind_come_back(recorder: LogRecorder, tmp_path: Path) 
         assert np.array_equal(content, np.full((2, 2), 7))
         assert row.latency_ms == 250.0
         assert row.time.timestamp() == 1_700_000_000
+
+
+def test_requests_with_sensitive_columns_are_joined_with_those_without(
+    recorder: LogRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pellucid_api.recorder._BATCH_ROWS", 7)
+    sex, age = Input.of("sex", Kind.CATEGORICAL), Input.of("years", Kind.NUMERIC)
+    version = served(sensitive=(sex, age))
+    answers = []
+    for rows in (1, 2, 3, 2, 4, 1):
+        answer = answered(version, rows=rows)
+        if rows % 2:
+            arrays = {"sex": np.array([f"{rows}"] * rows, object)}
+            answer = answer._replace(sensitive=version.sensitive.pack(arrays, rows))
+        answers.append(answer)
+        recorder.record(answer)
+    recorder.flush()
+    assert (recorder.recorded, recorder.lost, recorder.error) == (13, 0, "")
+    for answer in answers:
+        row, rows = found(tmp_path, answer), answer.feed.rows
+        assert row is not None
+        assert row.sensitive == {"sex": str(rows) if rows % 2 else None, "years": None}
 
 
 def test_rows_are_written_in_pieces_by_version(

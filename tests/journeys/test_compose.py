@@ -79,7 +79,7 @@ def test_what_is_mentioned_is_defined(document: dict[str, Any]) -> None:
 def test_each_profile_has_one_worker() -> None:
     for profile, worker in (("cpu", "worker-cpu"), ("gpu", "worker")):
         services = load(FILE, {}, {profile})["services"]
-        assert set(services) == {"postgres", "migrate", "mlflow", "api", worker}
+        assert set(services) == {"postgres", "migrate", "mlflow", "api", "monitor", worker}
     (device,) = services["worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
 

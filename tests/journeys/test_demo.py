@@ -1,6 +1,7 @@
 """`pellucid demo` twice in one home: the second run finds what the first one left."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,3 +28,7 @@ def test_the_demo_runs_twice(tmp_path: Path) -> None:
         assert "in general" in done.stdout
         assert "It would be " in done.stdout
         assert f"/models/credit/versions/{version}" in done.stdout
+        assert "The monitor: " in done.stdout
+        assert "drift" in done.stdout
+        (report,) = re.findall(r"monitoring report +(\S+)", done.stdout)
+        assert "income" in Path(report).read_text(encoding="utf-8")

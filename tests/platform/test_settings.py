@@ -54,3 +54,44 @@ def test_a_placeholder_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_loopback_needs_no_keys(host: str) -> None:
     Settings(host=host).require_keys_beyond_loopback()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALERT_WEBHOOK_URL", "ftp://token@example.com"),
+        ("ALERT_WEBHOOK_URL", "https://"),
+        ("ALERT_SLACK_URL", "file:///token"),
+        ("ALERT_SMTP_URL", "http://user:token@example.com"),
+        ("ALERT_SMTP_URL", "smtp://user:token@example.com:port"),
+        ("ALERT_SMTP_URL", "smtp://user:token@example.com"),  # to nobody
+    ],
+)
+def test_a_wrong_address_for_alerts_is_refused_without_its_secret(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"PELLUCID_{name}", value)
+    with pytest.raises(InvalidSettings) as raised:
+        Settings.load()
+    assert name.lower() in str(raised.value).lower()
+    assert "token" not in str(raised.value)
+
+
+def test_secrets_of_alerts_come_from_files_and_are_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from pellucid.cli import app
+
+    file = tmp_path / "url"
+    file.write_text("https://example.com/hook?token\n")
+    monkeypatch.setenv("PELLUCID_ALERT_WEBHOOK_URL_FILE", str(file))
+    monkeypatch.setenv("PELLUCID_ALERT_SLACK_URL", "https://example.com/token")
+    monkeypatch.setenv("PELLUCID_ALERT_SMTP_URL", "smtp://user:token@example.com")
+    monkeypatch.setenv("PELLUCID_ALERT_EMAIL_TO", "ada@example.com")
+    monkeypatch.setenv("PELLUCID_ALERT_WEBHOOK_SECRET", "token")
+    assert Settings.load().alert_webhook_url == "https://example.com/hook?token"
+    told = CliRunner().invoke(app, ["settings"]).stdout
+    assert "ALERT_EMAIL_TO" in told
+    assert "token" not in told

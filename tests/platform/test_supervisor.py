@@ -138,9 +138,10 @@ def test_an_open_door_is_refused_before_anything_starts(tmp_path: Path) -> None:
 
 def test_mlflow_is_not_started_where_it_runs_elsewhere(tmp_path: Path) -> None:
     here = Settings(home=tmp_path)
-    assert [service.name for service in services.services(here)] == ["mlflow", "api", "worker"]
+    ours = ["api", "worker", "monitor"]
+    assert [service.name for service in services.services(here)] == ["mlflow", *ours]
     elsewhere = Settings(home=tmp_path, mlflow_url="http://mlflow:5000")
-    assert [service.name for service in services.services(elsewhere)] == ["api", "worker"]
+    assert [service.name for service in services.services(elsewhere)] == ours
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ with atheris.instrument_imports(include=["pellucid_api"], enable_loader_override
     from pellucid.errors import PellucidError
     from pellucid.schema import Kind
     from pellucid_api.engine.feeds import Layout
+    from pellucid_api.engine.sensitive import Sensitive
     from pellucid_api.engine.streams import write_stream
     from pellucid_api.plane.invocations import InvocationsCodec
     from pellucid_api.plane.rows import RowsCodec
@@ -43,10 +44,11 @@ TENSORS = (
     Input(name="n", kind=Kind.TENSOR, datatype=Datatype.INT8),
     Input(name="s", kind=Kind.TENSOR, datatype=Datatype.BYTES, shape=(-1,)),
 )
+SENSITIVE = (Input.of("sex", Kind.CATEGORICAL), Input.of("born", Kind.DATETIME))
 ROWS: dict[str, list[dict[str, Any]]] = {
     "table": [
         {"age": 1.5, "owner": True, "since": "2024-05-31T12:00:00Z", "größe": "a", "load": [1, 2]},
-        dict.fromkeys(("age", "owner", "since", "größe", "load")),
+        dict.fromkeys(("age", "owner", "since", "größe", "load", "sex")) | {"born": "1985-02-03"},
     ],
     "tensors": [
         {"x": [[1.0], [2.0]], "n": 1, "s": ["a", "b"]},
@@ -55,16 +57,19 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def _served(task: str, inputs: tuple[Input, ...]) -> Any:
+def _served(task: str, inputs: tuple[Input, ...], sensitive: tuple[Input, ...] = ()) -> Any:
     output = Output(name="y", datatype=Datatype.FP32, shape=(-1,))
-    manifest = SimpleNamespace(task=task, inputs=inputs, outputs=(output,), classes=())
+    manifest = SimpleNamespace(
+        task=task, inputs=inputs, sensitive=sensitive, outputs=(output,), classes=()
+    )
     model = SimpleNamespace(manifest=manifest, tokenizer=None)
     found = SimpleNamespace(name="m", version=1, model=model, layout=Layout(inputs))
+    found.sensitive = Sensitive(manifest)  # type: ignore[arg-type]
     found.kept = lambda _, make: make(found)
     return found
 
 
-SERVED = {"table": _served("regression", TABLE), "tensors": _served("other", TENSORS)}
+SERVED = {"table": _served("regression", TABLE, SENSITIVE), "tensors": _served("other", TENSORS)}
 
 
 MARKS = {"table": b"-", "tensors": b"+"}  # the first byte says which model is asked
@@ -186,8 +191,10 @@ def _checked(target: Target) -> Callable[[bytes], None]:
             headers = {b"inference-header-content-length": b"%d" % length} if length else headers
         served = SERVED["tensors" if data[:1] == MARKS["tensors"] else "table"]
         with suppress(PellucidError):
-            feed = target.codec.decode(served, headers, body).feed
+            question = target.codec.decode(served, headers, body)
+            feed, beside = question.feed, question.sensitive
             assert 0 < feed.rows <= MOST_ROWS
+            assert beside is None or beside.rows == feed.rows
             assert feed.numbers.shape[1:] in ((feed.rows,), (0,))
             assert all(len(tensor) == feed.rows for tensor in feed.tensors)
 

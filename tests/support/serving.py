@@ -149,6 +149,8 @@ def make_bundle(
     task: str = "classification",
     bias: float = 0.0,
     claimed_bias: float | None = None,
+    sensitive: tuple[Input, ...] = (),
+    plan: dict[str, Any] | None = None,
 ) -> Bundle:
     """A sealed bundle. With a `claimed_bias` the parity rows belong to another model."""
     root.mkdir(parents=True, exist_ok=True)
@@ -176,6 +178,7 @@ def make_bundle(
         classes=CLASSES if task == "classification" else (),
         positive_class="good" if task == "classification" else None,
         inputs=INPUTS,
+        sensitive=sensitive,
         outputs=outputs,
         opset=17,
         files={},
@@ -184,7 +187,7 @@ def make_bundle(
         data_version="d" * 64,
         job_id="job-1",
         created=datetime.now(UTC).isoformat(),
-        plan={},
+        plan=plan or {},
         environment={},
     )
     return Bundle.seal(root, manifest)

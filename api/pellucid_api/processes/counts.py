@@ -25,6 +25,7 @@ class Done:
     loads: dict[str, int] = field(default_factory=dict)  # by model
     load_failures: dict[str, int] = field(default_factory=dict)
     logged: dict[str, int] = field(default_factory=dict)  # rows by outcome; {}: there is no log
+    labels: dict[str, int] = field(default_factory=dict)  # by what became of them
     evictions: int = 0
     lost_lines: int = 0  # of the access log
 

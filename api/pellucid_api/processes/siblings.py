@@ -3,10 +3,12 @@
 import os
 import threading
 from collections.abc import Callable
+from typing import get_args
 
 import msgspec
 
 from pellucid.errors import ModelNotReady, Unavailable
+from pellucid.monitoring.feedback.receipts import Answer, FeedbackReceipt
 from pellucid_api.engine.pool import ModelPool
 from pellucid_api.processes.counts import Census, Done, Report, State, packed, total
 from pellucid_api.processes.mail import Listener, Reply, Request, ask
@@ -14,6 +16,25 @@ from pellucid_api.processes.slot import Slot
 from pellucid_api.recorder import LogRecorder
 
 _REPORT_SECONDS, _FLUSH_SECONDS, _MODEL_SECONDS = 1.0, 3.0, 60.0  # to wait for the others
+
+
+class Labels:
+    """Counts labels by what became of them, on any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(get_args(Answer), 0)
+
+    def add(self, receipt: FeedbackReceipt) -> None:
+        """Count those of a request."""
+        with self._lock:
+            for answer in self._counts:
+                self._counts[answer] += getattr(receipt, answer)
+
+    def counts(self) -> dict[str, int]:
+        """All until now."""
+        with self._lock:
+            return self._counts.copy()
 
 
 class Siblings:
@@ -26,11 +47,13 @@ class Siblings:
 
     Attributes:
         lost_lines: how many lines of the access log were lost.
+        labels: what became of labels that this process was told.
     """
 
     def __init__(self, slot: Slot, pool: ModelPool, recorder: LogRecorder | None) -> None:
         self.slot = slot
         self.lost_lines: Callable[[], int] = lambda: 0
+        self.labels = Labels()
         self._pool, self._recorder = pool, recorder
         self._before = Done()  # by those that died in this slot
         self._reporting = threading.Lock()
@@ -64,7 +87,7 @@ class Siblings:
         """
         with self._reporting:
             now = Done.of(self._pool)
-            now.lost_lines = self.lost_lines()
+            now.lost_lines, now.labels = self.lost_lines(), self.labels.counts()
             if self._recorder is not None:
                 now.logged = {"recorded": self._recorder.recorded, "lost": self._recorder.lost}
             if self._pool.settled.is_set():  # contests that have ended are no longer asked for

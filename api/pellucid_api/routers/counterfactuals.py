@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pellucid import resources
 from pellucid.analysis.counterfactuals import BUDGET, MOST_COLUMNS
+from pellucid.decisions import thresholds
 from pellucid.schema import Constraint
 from pellucid_api.alterations import answered
 from pellucid_api.deps import Held, ModelName, VersionNumber
@@ -81,15 +82,16 @@ async def _answered(
     if not isinstance(desired, Desired):
         desired = Desired.model_validate({"class": desired})
     seconds = timeout_of(request_headers(request.scope["headers"])) or _SECONDS
+    rows, brought = served.sensitive.completed(question.rows)  # as `/predict` takes them
     arrays = await run_in_threadpool(
-        decode_rows, question.rows, manifest.inputs, _MOST_ROWS, tokenizer
+        decode_rows, rows, (*manifest.inputs, *brought), _MOST_ROWS, tokenizer
     )
     feed = served.layout.pack(arrays)
     searches = searches_of(served)
     predicted = await searches.predicted(served, feed)
     wishes = [
         Wish(goal, columns, question.count, question.most_columns, question.budget)
-        for goal in goals(manifest, desired, predicted)
+        for goal in goals(manifest, desired, predicted, thresholds(manifest, arrays))
     ]
     answers = await searches.answers(served, feed, wishes, seconds)
     told = answered(manifest, arrays, predicted, wishes, answers)

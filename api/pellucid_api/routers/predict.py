@@ -49,7 +49,8 @@ async def predict(
     for an image. A category that training never saw is answered like any rare one. Each answer
     has its own id; the value of a forecast is a list. Columns instead of rows, CSV and Arrow IPC
     streams are taken as well; `Accept` asks for CSV or Arrow answers. A model that was made
-    elsewhere takes nested lists, and answers with `outputs`.
+    elsewhere takes nested lists, and answers with `outputs`. Rows may bring along the model's
+    sensitive columns: they are recorded for the fairness checks, and the model never sees them.
     """
     served = services.pool.champion(name)
     if explain:

@@ -21,7 +21,8 @@ _FRESH_SECONDS = 10.0  # a younger prediction may still be in the recorder's que
 def show(services: Held, prediction_id: PredictionId) -> LoggedPrediction:
     """Show a prediction: what came in, what went out, and which version, run and data made it."""
     found = _find(services, ids.parse(prediction_id))
-    values = vars(found) | {"inputs": _plain(found.inputs), "outputs": _plain(found.outputs)}
+    groups = ("inputs", "outputs", "sensitive")
+    values = vars(found) | {name: _plain(getattr(found, name)) for name in groups}
     return LoggedPrediction(**values, **_origin(services, found))
 
 

@@ -112,6 +112,7 @@ def paired_difference(
     seed: int = 0,
     *,
     positive: int | None = None,
+    labels: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> Interval:
     """Score of model `a` minus score of model `b`, on the same rows in every resample.
 
@@ -122,8 +123,12 @@ def paired_difference(
         truth, a, b, positive: the truth and both predictions, as `Outcomes` takes them.
         weight, resamples, seed: as in `bootstrap`.
         confidence: of the interval.
+        labels: that each of them decided on; None: the most probable classes.
     """
-    first, second = Outcomes(truth, a, positive), Outcomes(truth, b, positive)
+    first, second = (
+        Outcomes(truth, prediction, positive, label)
+        for prediction, label in zip((a, b), labels, strict=True)
+    )
 
     def difference(weights: Floats) -> Floats:
         return score.weighted(first, weights) - score.weighted(second, weights)

@@ -31,10 +31,15 @@ class Outcomes:
         positive: with two classes, the index of the positive one (default 1); precision, recall,
             F1, PR-AUC and the calibration error are the positive class's. With more classes
             they are means over classes.
+        label: (N,) the classes that were decided on; None: the most probable ones.
     """
 
     def __init__(
-        self, truth: np.ndarray, prediction: np.ndarray, positive: int | None = None
+        self,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+        positive: int | None = None,
+        label: np.ndarray | None = None,
     ) -> None:
         truth, prediction = np.asarray(truth), np.asarray(prediction)
         forecast = truth.ndim == 2 and truth.shape == prediction.shape
@@ -45,13 +50,15 @@ class Outcomes:
         self.prediction = prediction
         binary = truth.ndim == 1 and prediction.ndim == 2 and prediction.shape[1] == 2
         self.positive = (1 if positive is None else positive) if binary else None
+        self.decided = label
 
     def __len__(self) -> int:
         return len(self.truth)
 
     def take(self, rows: Integers) -> Self:
         """The outcomes of some rows, by index or mask."""
-        return type(self)(self.truth[rows], self.prediction[rows], self.positive)
+        decided = None if self.decided is None else self.decided[rows]
+        return type(self)(self.truth[rows], self.prediction[rows], self.positive, decided)
 
     @property
     def classes(self) -> int:
@@ -60,8 +67,8 @@ class Outcomes:
 
     @cached_property
     def label(self) -> Integers:
-        """(N,) the most probable class; the first of equals."""
-        return np.asarray(self.prediction.argmax(1))
+        """(N,) the class that was decided on: the most probable one, and the first of equals."""
+        return np.asarray(self.prediction.argmax(1) if self.decided is None else self.decided)
 
     @cached_property
     def error(self) -> Floats:
@@ -77,7 +84,7 @@ class Outcomes:
     def event(self) -> tuple[Booleans, Floats]:
         """What calibration is about: (N,) whether it happened, (N,) its probability.
 
-        Two classes: the positive one. More: that the most probable class is the true one.
+        Two classes: the positive one. More: that the label is true.
         """
         if self.positive is not None:
             return self.truth == self.positive, self.prediction[:, self.positive]
@@ -301,9 +308,10 @@ class Score:
         weight: Floats | None = None,
         *,
         positive: int | None = None,
+        label: np.ndarray | None = None,
     ) -> float:
         """The score of these rows; the arguments are those of `Outcomes`."""
-        rows = Outcomes(truth, prediction, positive)
+        rows = Outcomes(truth, prediction, positive, label)
         weight = np.ones(len(rows)) if weight is None else np.asarray(weight, dtype=np.float64)
         return float(self.weighted(rows, weight))
 

@@ -9,9 +9,20 @@ import sys
 
 import typer
 
-from pellucid.cli import data, extras, jobs, models, predictions, services, traffic
+from pellucid.cli import (
+    alerts,
+    data,
+    extras,
+    jobs,
+    models,
+    monitor,
+    predictions,
+    services,
+    traffic,
+)
 from pellucid.cli.counterfactuals import counterfactuals
 from pellucid.cli.explanations import explain
+from pellucid.cli.feedback import feedback
 from pellucid.cli.reproduce import reproduce
 from pellucid.cli.terminal import fail
 from pellucid.errors import PellucidError
@@ -31,7 +42,11 @@ app.add_typer(traffic.app, name="traffic")
 app.command()(models.predict)
 app.command()(explain)
 app.command()(counterfactuals)
+app.command()(feedback)
 app.add_typer(predictions.app, name="predictions")
+app.command("monitor")(monitor.monitor)
+app.add_typer(monitor.app, name="monitoring")
+app.add_typer(alerts.app, name="alerts")
 app.command()(reproduce)
 services.register(app)
 extras.register(app)

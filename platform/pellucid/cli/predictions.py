@@ -32,6 +32,7 @@ def show(
             ("model", f"{found.model} version {found.version}"),
             ("latency", f"{found.latency_ms:.2f} ms"),
             *((f"input {name}", _short(value)) for name, value in found.inputs.items()),
+            *((f"sensitive {name}", _short(value)) for name, value in found.sensitive.items()),
             *((f"output {name}", _short(value)) for name, value in found.outputs.items()),
             ("MLflow run", found.run_id),
             ("job", found.job_id),

@@ -21,7 +21,15 @@ from pellucid.errors import PellucidError
 if TYPE_CHECKING:
     from pellucid.settings import Settings
 
-_SECRET = ("API_KEYS", "MLFLOW_PASSWORD", "DATABASE_URL")
+_SECRET = (
+    "API_KEYS",
+    "MLFLOW_PASSWORD",
+    "DATABASE_URL",
+    "ALERT_WEBHOOK_URL",
+    "ALERT_WEBHOOK_SECRET",
+    "ALERT_SLACK_URL",
+    "ALERT_SMTP_URL",
+)
 
 database = typer.Typer(help="Upgrade and check the database.", no_args_is_help=True)
 
@@ -38,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up() -> None:
-    """Start MLflow, the API and a worker, until Ctrl-C."""
+    """Start MLflow, the API, a worker and the monitor, until Ctrl-C."""
     from pellucid.supervisor.services import api_url, running
 
     settings = _settings()

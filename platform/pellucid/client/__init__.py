@@ -17,10 +17,13 @@ from typing import Any, Self
 
 import httpx
 
+from pellucid.client.alerts import Alerts
 from pellucid.client.connection import Connection, as_json, given, segment
 from pellucid.client.datasets import Datasets
 from pellucid.client.jobs import Jobs
 from pellucid.client.models import Models
+from pellucid.client.monitoring import Monitoring
+from pellucid.monitoring.feedback.receipts import FeedbackReceipt
 from pellucid.resources import (
     Counterfactuals,
     ExplainedPredictions,
@@ -31,6 +34,7 @@ from pellucid.resources import (
 __all__ = ["Client"]
 
 _ARROW = "application/vnd.apache.arrow.stream"
+_LONG = httpx.Timeout(600, connect=5)  # a million labels are joined before the answer
 
 
 class Client:
@@ -51,9 +55,11 @@ class Client:
     ) -> None:
         self._connection = Connection(url, api_key, transport)
         self.url = self._connection.url
+        self.alerts = Alerts(self._connection)
         self.datasets = Datasets(self._connection)
         self.jobs = Jobs(self._connection)
         self.models = Models(self._connection)
+        self.monitoring = Monitoring(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -139,16 +145,15 @@ class Client:
         import pyarrow as pa
         from pyarrow import csv
 
-        sink = pa.BufferOutputStream()
         if text:
+            sink = pa.BufferOutputStream()
             csv.write_csv(table, sink)
+            content = sink.getvalue().to_pybytes()
         else:
-            with pa.ipc.new_stream(sink, table.schema) as writer:
-                writer.write_table(table)
+            content = _stream(table)
         path = f"/v1/models/{segment(model)}"
         path += f"/versions/{version}/predict" if version else "/predict"
         headers = {"Content-Type": "text/csv" if text else _ARROW, "Accept": _ARROW}
-        content = sink.getvalue().to_pybytes()
         response = self._connection.send("POST", path, content=content, headers=headers)
         return pa.ipc.open_stream(response.content).read_all()
 
@@ -190,6 +195,33 @@ class Client:
         """An answered prediction, from the prediction log."""
         path = f"/v1/predictions/{segment(prediction_id)}"
         return self._connection.fetch(LoggedPrediction, "GET", path)
+
+    def feedback(self, labels: "Mapping[str, Any] | Any", *, source: str = "") -> FeedbackReceipt:
+        """Tell what turned out to be true of predictions.
+
+        Args:
+            labels: prediction id -> label; or a pyarrow.Table with the columns id and label.
+            source: where they come from, kept with them.
+        """
+        params = given(source=source or None)
+        if isinstance(labels, Mapping):
+            rows = [{"id": each, "label": as_json(label)} for each, label in labels.items()]
+            sent: dict[str, Any] = {"json": rows[0] if len(rows) == 1 else rows}
+        else:
+            sent = {"content": _stream(labels), "headers": {"Content-Type": _ARROW}}
+        return self._connection.fetch(
+            FeedbackReceipt, "POST", "/v1/feedback", params=params, timeout=_LONG, **sent
+        )
+
+
+def _stream(table: Any) -> bytes:
+    """A pyarrow.Table as an Arrow IPC stream."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def _as_sent(row: Mapping[str, Any]) -> dict[str, Any]:

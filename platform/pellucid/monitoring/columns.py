@@ -47,7 +47,8 @@ class Columns:
 
     Args:
         inputs: as in its manifest, and so are the outputs.
-        redacted: names of inputs that are not recorded.
+        redacted: names of inputs and sensitive columns that are not recorded.
+        sensitive: as in its manifest.
     """
 
     def __init__(
@@ -57,11 +58,17 @@ class Columns:
         inputs: Sequence[Input],
         outputs: Sequence[Output],
         redacted: Collection[str] = (),
+        sensitive: Sequence[Input] = (),
     ) -> None:
         self._model, self._version = model, version
         self._inputs = [_input(each) for each in inputs if each.name not in redacted]
         self._outputs = [_output(each) for each in outputs]
-        groups = (("inputs", self._inputs), ("outputs", self._outputs))
+        self._sensitive = [_input(each) for each in sensitive if each.name not in redacted]
+        groups = (
+            ("inputs", self._inputs),
+            ("outputs", self._outputs),
+            ("sensitive", self._sensitive),
+        )
         structs = [  # Parquet knows no struct without fields
             pa.field(name, pa.struct([column.field for column in columns]))
             for name, columns in groups
@@ -76,6 +83,7 @@ class Columns:
         latencies: NDArray[np.float32],
         inputs: Mapping[str, Values],
         outputs: Mapping[str, Values],
+        sensitive: Mapping[str, Values] | None = None,
     ) -> pa.RecordBatch:
         """The rows as Arrow.
 
@@ -84,6 +92,7 @@ class Columns:
             times: when each row's request came, microseconds since 1970-01-01 UTC, (rows,).
             latencies: until it was answered, milliseconds, (rows,).
             inputs: one array (rows, ...) each, as the graph takes them, and so are the outputs.
+            sensitive: one array (rows,) each, as the inputs' are; needed if there are any.
         """
         rows = len(words)
         arrays = [
@@ -93,7 +102,11 @@ class Columns:
             pa.repeat(pa.scalar(self._version, pa.int32()), rows),
             pa.array(latencies, pa.float32()),
         ]
-        for columns, given in ((self._inputs, inputs), (self._outputs, outputs)):
+        for columns, given in (
+            (self._inputs, inputs),
+            (self._outputs, outputs),
+            (self._sensitive, sensitive or {}),
+        ):
             if columns:
                 made = [each.convert(given[each.field.name]) for each in columns]
                 fields = [each.field for each in columns]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pellucid.errors import InvalidInput
@@ -92,6 +93,32 @@ def parse(text: str) -> uuid.UUID:
             remedy="An id is the UUID that came with the prediction.",
         )
     return found
+
+
+def parse_many(texts: pa.Array) -> tuple[Words, NDArray[np.bool_]]:
+    """Ids as people write them, many at a time.
+
+    Args:
+        texts: strings, (N,); null is no id.
+
+    Returns:
+        (N, 2) words, zeros where the text is no id, and (N,) which are.
+    """
+    plain = pc.replace_substring(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), "-", "")
+    fits = pc.match_substring_regex(plain, "^[0-9a-f]{32}$")
+    valid = np.asarray(fits.fill_null(False).to_numpy(zero_copy_only=False), bool)
+    content = bytes.fromhex("".join(plain.filter(pa.array(valid)).to_pylist()))
+    words = np.zeros((len(texts), 2), np.uint64)
+    words[valid] = np.frombuffer(content, ">u8").reshape(-1, 2)
+    return words, valid & verified(words)
+
+
+def verified(words: Words) -> NDArray[np.bool_]:
+    """Which words are ids: version 7, of the variant of RFC 9562, of a time that has a name."""
+    high, low = words[:, 0], words[:, 1]
+    of_version = (high >> np.uint64(12) & np.uint64(15)) == np.uint64(7)
+    known: NDArray[np.bool_] = of_version & (low >> np.uint64(62) == np.uint64(2))
+    return known & (high >> np.uint64(16) < np.uint64(_END_MS))
 
 
 def hour_of(prediction: uuid.UUID) -> int:

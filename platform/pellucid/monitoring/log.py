@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +30,7 @@ class Logged:
         time: when its request came.
         inputs: by raw column; missing values are None, redacted columns are not there. An image or
             another array is `{"datatype": ..., "shape": [...], "data": bytes}`.
+        sensitive: columns that came with the row, and were not for the model.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Logged:
     latency_ms: float
     inputs: dict[str, Any]
     outputs: dict[str, Any]
+    sensitive: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, row: pa.RecordBatch) -> Self:
@@ -48,10 +50,10 @@ class Logged:
         values["id"] = ids.text(values["id"])
         for group in ("inputs", "outputs"):
             held = values.setdefault(group, {})
-            for field in row.schema.field(group).type if held else ():
-                if field.metadata and held[field.name] is not None:
-                    datatype = field.metadata[b"datatype"].decode()
-                    held[field.name] = {"datatype": datatype} | held[field.name]
+            for part in row.schema.field(group).type if held else ():
+                if part.metadata and held[part.name] is not None:
+                    datatype = part.metadata[b"datatype"].decode()
+                    held[part.name] = {"datatype": datatype} | held[part.name]
         return cls(**values)
 
 
@@ -109,6 +111,23 @@ class PredictionLog:
         schema = pa.schema([window.schema().field(name) for name in columns])
         return pa.RecordBatchReader.from_batches(schema, window.batches(schema, where))
 
+    def parts(
+        self,
+        model: str,
+        start: datetime,
+        end: datetime,
+        *,
+        version: int | None = None,
+        columns: Sequence[str] = (*_COLUMNS, "sensitive"),
+    ) -> Iterator[pa.RecordBatch]:
+        """As `window`, each batch with the columns and types of the file that it is from.
+
+        Nothing has to fit together, so a column may change its type from file to file.
+        """
+        where = (pc.field("time") >= start) & (pc.field("time") < end)
+        window = _Window(self._root, layout.directory_of(model), start, end, version)
+        return window.parts(columns, where)
+
 
 class _Window:
     """The files of some hours of a model."""
@@ -148,7 +167,7 @@ class _Window:
         """All columns of all files."""
         files = (*self._spools, *self._segments)
         schemas = [unpacked_schema(schema) for _, schema in files]
-        empty = [pa.field(name, pa.struct([])) for name in ("inputs", "outputs")]
+        empty = [pa.field(name, pa.struct([])) for name in ("inputs", "outputs", "sensitive")]
         try:
             return pa.unify_schemas(
                 [*schemas, pa.schema([*COMMON, *empty])], promote_options="permissive"
@@ -161,14 +180,18 @@ class _Window:
 
     def batches(self, schema: pa.Schema, where: pc.Expression) -> Iterator[pa.RecordBatch]:
         """The rows that fit, with the schema's columns."""
+        return (_fitted(part, schema) for part in self.parts(schema.names, where))
+
+    def parts(self, names: Sequence[str], where: pc.Expression) -> Iterator[pa.RecordBatch]:
+        """The rows that fit, with those of the columns that their file has."""
         with self._opened:
-            for source, _ in self._spools:
+            for source, schema in self._spools:
+                kept = [name for name in names if name in schema.names]
                 for batch in spools.batches(source):
-                    yield _fitted(unpacked(batch.filter(where)), schema)
+                    yield unpacked(batch.filter(where).select(kept))
             for path, _ in self._segments:
                 try:
-                    for batch in segments.scan(path, schema.names, where):
-                        yield _fitted(unpacked(batch), schema)
+                    yield from map(unpacked, segments.scan(path, list(names), where))
                 except FileNotFoundError:  # removed since it was listed
                     continue
 

@@ -59,7 +59,10 @@ def position(column: pa.Array, key: bytes) -> int | None:
 
 def scan(segment: Path, columns: list[str], where: pc.Expression) -> Iterator[pa.RecordBatch]:
     """A segment's rows, a group at a time; groups that cannot hold any are not read."""
-    data = ds.dataset(segment, format="parquet")
+    # By default a file's bytes are read ahead, and held until its last row has been read.
+    unbuffered = ds.ParquetFragmentScanOptions(pre_buffer=False)
+    form = ds.ParquetFileFormat(default_fragment_scan_options=unbuffered)
+    data = ds.dataset(segment, format=form)
     have = [name for name in columns if name in data.schema.names]
     options = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
     yield from data.scanner(columns=have, filter=where, **options).to_batches()

@@ -1,4 +1,4 @@
-"""The services of one machine: the MLflow server, the API and a worker, as settings say."""
+"""The services of one machine: MLflow, the API, a worker and the monitor, as settings say."""
 
 import socket
 import sys
@@ -44,6 +44,7 @@ def services(settings: Settings) -> list[Service]:
     found = [
         Service("api", [*command, "api"], environment, f"{api_url(settings)}/health/live"),
         Service("worker", [*command, "worker"], environment),
+        Service("monitor", [*command, "monitor"], environment),
     ]
     return found if settings.mlflow_url else [_mlflow(settings), *found]
 

@@ -1,0 +1,1 @@
+"""What is asked of a window: each question gives signals and figures."""

@@ -1,0 +1,272 @@
+"""Bias in a window of live traffic: the offline audit's counts, metrics and verdicts, as signals.
+
+A window's rows come a batch at a time, and only counts of them are kept. Which outcome is looked
+at, and how small a group may be, is said in the version's plan; the groups are those that training
+saw. Demographic parity needs no labels; of the other criteria, only rows with labels tell.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pellucid import sensitive
+from pellucid.analysis.fairness.auditing import Audit, Found, criteria_records, outcomes_of
+from pellucid.analysis.fairness.cuts import Coded
+from pellucid.analysis.fairness.disparities import Disparity
+from pellucid.analysis.watching.signals import Signal, Status
+from pellucid.bundle import Input, Manifest
+from pellucid.monitoring.arrays import unpacked
+from pellucid.plan import Evaluation
+
+COLUMNS = ("outputs", "sensitive")
+_MOST_CATEGORIES = 200  # of the impact tables that are kept
+_REGRESSION = "regression"
+
+
+def judge(
+    parts: Iterable[pa.RecordBatch], manifest: Manifest
+) -> tuple[list[Signal], dict[str, Any]]:
+    """The disparities between the groups of a version's sensitive columns.
+
+    Args:
+        parts: rows of the window with the log's structs `outputs` and `sensitive`, and, where
+            labels are joined, `label`: a string, null of a row that has none.
+        manifest: of the version.
+
+    Returns:
+        Signals, none of a version that records no sensitive column; and the figures behind them,
+        as `Figures.bias` has them.
+    """
+    columns = recorded(manifest)
+    if not columns or manifest.task == "other":
+        return [], {}
+    told = Evaluation.model_validate(manifest.plan.get("evaluation", {}))
+    counted = _Counted(manifest, columns, told)
+    if not counted.tells:
+        return [_nothing(manifest)], {}
+    for part in parts:
+        counted.add(unpacked(part))
+    options: Any = {"min_group": told.min_group, "confidence": told.confidence}
+    found = counted.audit.judge(**options)
+    signals = [_signal(each, counted, told) for each in found]
+    single = {each.name for each in columns}
+    metrics = [m for m in counted.audit.metrics(told.confidence) if m["column"] in single]
+    figures = {
+        "rows": counted.rows,
+        "labelled": counted.labelled,
+        "outcomes": list(counted.audit.outcomes),
+        "confidence": told.confidence,
+        "min_group": told.min_group,
+        "criteria": criteria_records(found),
+        "metrics": metrics,
+        "impact": counted.audit.impact(**options)[:_MOST_CATEGORIES],
+    }
+    return signals, _plain(figures)
+
+
+def recorded(manifest: Manifest) -> tuple[Input, ...]:
+    """The sensitive columns that the log holds."""
+    redacted = manifest.plan.get("serving", {}).get("log", {}).get("redact", ())
+    return tuple(each for each in manifest.sensitive if each.name not in redacted)
+
+
+class _Counted:
+    """The audit of a window, as its rows come in."""
+
+    def __init__(self, manifest: Manifest, columns: tuple[Input, ...], told: Evaluation) -> None:
+        self._columns, self._regression = columns, manifest.task == _REGRESSION
+        self._places = {str(each): index for index, each in enumerate(manifest.classes)}
+        positive = None if manifest.positive_class is None else str(manifest.positive_class)
+        self.audit = Audit(outcomes_of(list(self._places), told.favourable, positive))
+        self.rows = self.labelled = 0
+
+    @property
+    def tells(self) -> bool:
+        """Whether any outcome is looked at."""
+        return self._regression or bool(self.audit.outcomes)
+
+    def add(self, part: pa.RecordBatch) -> None:
+        """Count rows; those without an output that can be read are left out."""
+        names = part.schema.names
+        if not len(part) or "outputs" not in names:
+            return
+        outputs = _fields(part.column("outputs"))
+        held = _fields(part.column("sensitive")) if "sensitive" in names else {}
+        coded = [
+            sensitive.coded(each, held.get(each.name, pa.nulls(len(part))))
+            for each in self._columns
+        ]
+        label = part.column("label") if "label" in names else None
+        if self._regression:
+            self._add_numbers(coded, outputs, label)
+        else:
+            self._add_classes(coded, outputs, label)
+
+    def _add_classes(
+        self, coded: list[Coded], outputs: dict[str, pa.Array], label: pa.Array | None
+    ) -> None:
+        predicted = self._indices(outputs["label"])
+        known = predicted >= 0
+        truth = None if label is None else self._indices(label)
+        shares = _matrix(outputs.get("probabilities"), len(self._places))
+        rows = np.flatnonzero(known & (True if shares is None else np.isfinite(shares).all(1)))
+        self._note(rows, truth if truth is None else truth >= 0)
+        self.audit.add(
+            [_taken(each, rows) for each in coded],
+            predicted[rows],
+            None if truth is None else truth[rows],
+            None if shares is None else np.clip(shares[rows], 0, 1),
+        )
+
+    def _add_numbers(
+        self, coded: list[Coded], outputs: dict[str, pa.Array], label: pa.Array | None
+    ) -> None:
+        value = _numbers(outputs["value"])
+        truth = None if label is None else _parsed(label)
+        rows = np.flatnonzero(np.isfinite(value))
+        self._note(rows, None if truth is None else ~np.isnan(truth))
+        if not self.audit.columns and len(rows):  # so that large numbers lose no digits
+            unit = float(value[rows].std()) or 1.0
+            self.audit = Audit({}, float(value[rows].mean()), unit)
+        self.audit.add_numbers(
+            [_taken(each, rows) for each in coded],
+            value[rows],
+            None if truth is None else truth[rows],
+        )
+
+    def _note(self, rows: NDArray[np.int64], labelled: NDArray[np.bool_] | None) -> None:
+        self.rows += len(rows)
+        self.labelled += 0 if labelled is None else int(labelled[rows].sum())
+
+    def _indices(self, values: pa.Array) -> NDArray[np.int64]:
+        """(N,) places of classes; -1 of what is none."""
+        texts = values.cast(pa.string())
+        found = pc.index_in(texts, value_set=pa.array(list(self._places), pa.string()))
+        return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+
+
+def _nothing(manifest: Manifest) -> Signal:
+    return Signal(
+        kind="bias",
+        subject="outcomes",
+        status=Status.ABSENT,
+        statistic="rows",
+        summary=f"{manifest.target} has {len(manifest.classes)} classes, too many to look at each: "
+        "name one as evaluation.favourable in the plan.",
+    )
+
+
+def _signal(found: Found, counted: _Counted, told: Evaluation) -> Signal:
+    judged, disparity = found.judged, found.judged.disparity
+    ratio = disparity.aggregate == "ratio"
+    several = len(counted.audit.outcomes) > 1
+    value, low, high = (
+        None if math.isnan(each) or math.isinf(each) else each
+        for each in (disparity.interval.value, disparity.interval.low, disparity.interval.high)
+    )
+    threshold = 1 - judged.threshold if ratio else judged.threshold
+    subject = f"{judged.criterion.name} by {found.column}"
+    return Signal(
+        kind="bias",
+        subject=f"{subject}, {found.outcome}" if several else subject,
+        status=judged.status,
+        summary=_summary(found, told),
+        statistic=disparity.aggregate,
+        effect=1 - value if ratio and value is not None else value,
+        threshold=threshold,
+        current=value,
+        low=low,
+        high=high,
+    )
+
+
+def _summary(found: Found, told: Evaluation) -> str:
+    judged, disparity = found.judged, found.judged.disparity
+    name = judged.criterion.name.replace("_", " ")
+    title = f"{name.capitalize()} by {found.column}"
+    if found.outcome:
+        title += f" ({found.outcome})"
+    small = _small(disparity, told.min_group)
+    if judged.status is Status.ABSENT:
+        groups = "no row tells it" if not disparity.judged else "all rows are of one group"
+        return f"{title}: {groups}, so there is nothing to compare."
+    if math.isnan(disparity.interval.value):
+        why = small or "The metric is not defined in two groups or more."
+        return f"{title}: too few rows to compare groups. {why}".strip()
+    metric = disparity.metric.replace("_", " ")
+    low, high = disparity.values
+    asked = (
+        f"at least {judged.threshold:.2g} is asked for"
+        if disparity.aggregate == "ratio"
+        else f"at most {judged.threshold:.2g} is accepted"
+    )
+    told_so = (
+        f"{title}: the {metric} is {low:.3g} of {disparity.lowest} and {high:.3g} of "
+        f"{disparity.highest}: a {disparity.aggregate} of {disparity.interval}; {asked}."
+    )
+    if judged.status is Status.UNCLEAR:
+        told_so += " The interval spans that threshold: more rows will tell."
+    return f"{told_so} {small}".strip()
+
+
+def _small(disparity: Disparity, least: int) -> str:
+    if not disparity.small:
+        return ""
+    groups = "1 group is" if disparity.small == 1 else f"{disparity.small} groups are"
+    return f"{groups} left out, with fewer than {least} rows that count."
+
+
+def _taken(coded: Coded, rows: NDArray[np.int64]) -> Coded:
+    return Coded(coded.column, coded.names, coded.unknown, coded.codes[rows])
+
+
+def _fields(structs: pa.StructArray) -> dict[str, pa.Array]:
+    names = [field.name for field in structs.type]
+    return dict(zip(names, structs.flatten(), strict=True))
+
+
+def _matrix(lists: pa.Array | None, width: int) -> NDArray[np.float32] | None:
+    """Probabilities (rows, classes); NaN where a row has none; None where they cannot be read."""
+    if lists is None or not pa.types.is_list(lists.type):
+        return None
+    found = np.full((len(lists), width), np.nan, np.float32)
+    fits = pc.equal(pc.list_value_length(lists), width).fill_null(False)
+    chosen = lists.filter(fits).flatten().to_numpy(zero_copy_only=False)
+    found[fits.to_numpy(zero_copy_only=False)] = chosen.reshape(-1, width)
+    return found
+
+
+def _numbers(values: pa.Array) -> NDArray[np.float64]:
+    """A regression's values; of a forecast the mean over its steps."""
+    if pa.types.is_list(values.type):
+        return np.array([np.mean(each) if each else np.nan for each in values.to_pylist()])
+    return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+
+
+def _parsed(labels: pa.Array) -> NDArray[np.float64]:
+    """Labels as numbers; of a forecast the mean over its steps; NaN of what is none."""
+
+    def number(text: str | None) -> float:
+        try:
+            steps = (text or "nan").strip("[] ").split(",")
+            return float(np.mean([float(step) for step in steps]))
+        except ValueError:
+            return math.nan
+
+    found = np.array([number(text) for text in labels.to_pylist()], np.float64)
+    found[np.isinf(found)] = np.nan
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Numbers that JSON has; None for the others."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,123 @@
+"""Parts of the report that come as plain figures: labels and their delay, impact ratios."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from pellucid.analysis.watching.signals import Signal
+from pellucid.monitoring.report.words import number, share
+
+_MINUTE, _HOUR, _DAY = 60.0, 3_600.0, 86_400.0
+_METHODS = {
+    "cbpe": "confidence-based performance estimation (CBPE), weighted to this window's rows",
+    "dle": "direct loss estimation (DLE)",
+}
+_STATUS = {"alarm": "below four fifths", "ok": "no", "unclear": "cannot tell", "absent": ""}
+
+
+class Table(NamedTuple):
+    """Text in rows and columns; the first column names the row."""
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+class Compared(NamedTuple):
+    """A metric, measured and estimated, as far as it was."""
+
+    metric: str
+    measured: Signal | None
+    estimated: Signal | None
+
+    @property
+    def told(self) -> list[Signal]:
+        """What there is of it."""
+        return [each for each in (self.measured, self.estimated) if each]
+
+    @property
+    def reference(self) -> float | None:
+        """What it was in training."""
+        return next((each.reference for each in self.told), None)
+
+
+def compared(signals: Sequence[Signal]) -> list[Compared]:
+    """Measured and estimated performance, metric by metric."""
+    found = {(each.kind, each.subject): each for each in signals if each.current is not None}
+    metrics = dict.fromkeys(subject for _, subject in found if subject != "labels")
+    return [
+        Compared(each, found.get(("performance", each)), found.get(("estimate", each)))
+        for each in metrics
+    ]
+
+
+def performance_facts(figures: Mapping[str, Any] | None) -> list[str]:
+    """What is to be known about labels and estimates."""
+    if not figures or not figures.get("predictions"):
+        return []
+    found = [
+        f"Labels: {figures['labelled']:,} of {figures['predictions']:,} predictions "
+        f"({share(figures['labelled'] / figures['predictions'])}) have one by now."
+    ]
+    if figures.get("delay_median") is not None:
+        found.append(
+            f"Half of them came within {_duration(figures['delay_median'])}, "
+            f"90% within {_duration(figures['delay_p90'])}."
+        )
+    if figures.get("unusable"):
+        found.append(f"{figures['unusable']:,} labels could not be compared with their prediction.")
+    if figures.get("method"):
+        said = _METHODS.get(figures["method"], figures["method"])
+        rows = f"Estimated on {figures['estimated_on']:,} rows by {said}"
+        weight = figures.get("effective_rows")
+        found.append(f"{rows}; {number(weight)} held-out rows are like them." if weight else rows)
+    return found
+
+
+def impact_tables(figures: Mapping[str, Any] | None) -> list[Table]:
+    """Impact ratios by column, in the form of New York City's Local Law 144."""
+    records = (figures or {}).get("impact") or []
+    by_column = groupby(records, key=lambda each: (each["column"], each["outcome"]))
+    return [_impact(column, outcome, list(each)) for (column, outcome), each in by_column]
+
+
+def _impact(column: str, outcome: str, records: list[dict[str, Any]]) -> Table:
+    unknown, highest = records[0]["unknown"], records[0]["highest"]
+    rows = [
+        [
+            str(each["category"]),
+            f"{each['rows']:,}",
+            f"{each['selected']:,}",
+            f"{share(each['rate'])} ({share(each['rate_low'])} to {share(each['rate_high'])})",
+            _ratio(each, highest),
+            _STATUS.get(each["status"], each["status"]),
+        ]
+        for each in records
+    ]
+    notes = ["Impact ratio: a group's selection rate over the highest one. 0.8 is the four-fifths "
+             "rule of the US guidelines, a convention and no proof either way."]  # fmt: skip
+    if unknown:
+        notes.append(f"{unknown:,} rows whose {column} is not known are in no line.")
+    return Table(
+        f"Impact ratios by {column}: how often each group gets {outcome}.",
+        ["Group", "Rows", "Selected", "Selection rate", "Impact ratio", "Below four fifths"],
+        rows,
+        notes,
+    )
+
+
+def _ratio(record: Mapping[str, Any], highest: str) -> str:
+    if record["category"] == highest:
+        return "1 (highest)"
+    if record["impact"] is None:
+        return "–"
+    limits = f"{number(record['impact_low'])} to {number(record['impact_high'])}"
+    return f"{number(record['impact'])} ({limits})"
+
+
+def _duration(seconds: float) -> str:
+    for size, name in ((_DAY, "days"), (_HOUR, "hours"), (_MINUTE, "minutes")):
+        if seconds >= size:
+            return f"{number(round(seconds / size, 1))} {name}"
+    return "a second" if seconds <= 1 else f"{number(round(seconds, 1))} seconds"

@@ -1,0 +1,98 @@
+"""What a pass has to do: windows that are due, and older ones to look at again."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pellucid.monitoring import layout
+from pellucid.monitoring.watch import presence, schedule
+from pellucid.monitoring.watch.resources import WindowSummary
+from pellucid.monitoring.watch.results import Results
+from pellucid.monitoring.watch.schedule import Span
+from pellucid.settings import Settings
+from pellucid.tracking.contract import CHAMPION, RegisteredModel
+
+_HOUR = timedelta(hours=1)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The windows of one version, the oldest first.
+
+    Attributes:
+        skipped: older ones that are given up.
+        champion: empty windows are told of it alone.
+        known: whether it was judged before.
+    """
+
+    version: int
+    spans: Sequence[Span]
+    skipped: int
+    champion: bool
+    known: bool
+
+
+def plan(
+    model: RegisteredModel, results: Results, settings: Settings, now: datetime
+) -> Iterator[Planned]:
+    """Windows that are due, of versions that have rows in them; of the champion also empty ones.
+
+    A version that was never judged starts at its first rows, at most `monitor_catch_up` windows
+    ago.
+    """
+    seconds, most = settings.monitor_seconds, settings.monitor_catch_up
+    length = timedelta(seconds=seconds)
+    newest = schedule.floor(now - timedelta(seconds=settings.monitor_lateness_seconds), seconds)
+    found = presence.versions(
+        settings.home / "predictions", model.name, newest - length * most, newest
+    )
+    champion = model.aliases.get(CHAMPION)
+    for version in sorted({*found, *([champion] if champion else [])}):
+        hours = found.get(version, [])
+        last = known = results.last_end(model.name, version)
+        if last is None:
+            if not hours:
+                continue
+            # A row's id is made up to an hour after its request came.
+            last = schedule.floor(hours[0] - _HOUR, seconds)
+        due = schedule.due(
+            now, last, seconds, settings.monitor_lateness_seconds, settings.monitor_catch_up
+        )
+        spans = [span for span in due.spans if version == champion or _meets(span, hours)]
+        skipped = due.skipped if version == champion else 0
+        yield Planned(version, spans, skipped, version == champion, known is not None)
+
+
+def labelled(labels: Path, windows: Sequence[WindowSummary], most: int) -> list[WindowSummary]:
+    """Windows with labels that arrived after they were judged, the oldest first.
+
+    Args:
+        labels: their root.
+        windows: the candidates of one model, newest first.
+        most: the newest ones alone.
+    """
+    changed = [each for each in windows if _told_since(labels, each)]
+    return list(reversed(changed[:most]))
+
+
+def _meets(span: Span, hours: Sequence[datetime]) -> bool:
+    """Whether rows with ids of some hours may have requests of the span."""
+    return any(span.start < hour + _HOUR and hour - _HOUR < span.end for hour in hours)
+
+
+def _told_since(labels: Path, window: WindowSummary) -> bool:
+    directory = labels / layout.directory_of(window.model)
+    first = int(window.start.timestamp() // 3600)
+    last = int((window.end + _HOUR).timestamp() // 3600)
+    for hour in range(first, last + 1):
+        try:
+            changed = (directory / layout.hour_name(hour)).stat().st_mtime
+        except OSError:
+            continue
+        if datetime.fromtimestamp(changed, UTC) > window.judged_at:
+            return True
+    return False
