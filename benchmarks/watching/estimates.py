@@ -14,7 +14,7 @@ from pellucid.datasets import synthetic
 from watching.scale import Scale
 
 TITLE = "Estimated accuracy"
-TRAINING_ROWS, REFERENCE_ROWS, WINDOW_ROWS = 20_000, 2_000, 10_000
+TRAINING_ROWS, REFERENCE_ROWS, WINDOW_ROWS = 20_000, 10_000, 10_000
 SHIFTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 REPEATS = 20
 _ACCURACY = SCORES["accuracy"]

@@ -32,7 +32,7 @@ from pellucid_pipelines.explain import Explained
 from pellucid_pipelines.preprocessing.tabular import texts_of
 from pellucid_pipelines.tensors import seed_of
 
-_TRAINING_ROWS, _HELD_OUT_ROWS, _SAMPLE_ROWS = 200_000, 50_000, 2_000  # at most
+_TRAINING_ROWS, _HELD_OUT_ROWS, _SAMPLE_ROWS = 200_000, 50_000, 10_000  # at most
 _VALUES = 2**25  # of training rows that are held at once
 _DECODED = 2**31  # bytes of images, sequences and tokens that are read for the profile,
 _PIECE = 2**26  # and held at once

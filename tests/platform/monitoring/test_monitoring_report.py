@@ -92,7 +92,6 @@ def test_it_says_what_when_and_how_much() -> None:
         "The measured performance fell (roc_auc)",
         "credit version 3",
         "Since 21 Nov 2026, 15:00 UTC.",
-        "The column carries 38.0% of the model",
         "only labels show that",
         "500 of 2,000 predictions (25.0%)",
         "within 2 hours",

@@ -30,7 +30,7 @@ def test_a_shift_is_told_in_plain_words():
     income = found["drift:income"]
     assert income.status is Status.ALARM
     assert income.summary.startswith("income: values are higher; median moved from 29.")
-    assert income.summary.endswith("; 12% of the importance.")
+    assert income.summary.endswith("; it carries 12% of the model's decisions.")
     assert income.statistic == "ks"
     assert income.effect is not None
     assert income.effect == pytest.approx(income.measures["ks"])

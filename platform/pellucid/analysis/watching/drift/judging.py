@@ -94,8 +94,8 @@ def _column(reference: Profile, window: Profile, name: str, levels: Levels) -> l
     if first.effect is not None:
         detail = moved(bins, old, new)
         if first.current is not None and first.reference is not None:
-            median = f"median moved from {short(first.reference)} to {short(first.current)}"
-            detail = f"{detail}; {median}"
+            then, now = short(first.reference), short(first.current)
+            detail += f"; median moved from {then} to {now}" if then != now else ""
         found[0] = replace(first, detail=detail)
     return found
 

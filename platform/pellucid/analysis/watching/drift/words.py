@@ -15,7 +15,7 @@ def sentence(found: Finding, status: Status, threshold: float, importance: float
     """One finding in one line: what, how much, and how much the model leans on the column."""
     parts = [f"{found.subject}: {_statement(found, status, threshold)}"]
     if importance is not None and status is Status.ALARM:
-        parts.append(f"{percent(importance)} of the importance")
+        parts.append(f"it carries {percent(importance)} of the model's decisions")
     return "; ".join(parts) + "."
 
 
