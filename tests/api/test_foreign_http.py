@@ -115,7 +115,7 @@ def test_quick_and_careful_readers_agree(service, rows):
     codec = service.services.rows
     body = json.dumps(rows).encode()
     quick = codec.decode(served, {}, body).feed.tensors[0]
-    careful = codec._careful(served, body).tensors[0]
+    careful = codec._careful(served, body)[0].tensors[0]
     np.testing.assert_array_equal(quick, careful)
     assert quick.dtype == careful.dtype == np.float32
     expected = [[math.nan if v is None else v for v in row] for row in rows]
