@@ -82,15 +82,15 @@ def run(found: Packed, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, f
     limit = told.tolerance * np.asarray(told.scale)
     limit = limit if outputs[-1].shape[1] == len(limit) else limit.max()
     late = np.flatnonzero(~(outputs[-1] <= limit).all(axis=1))
-    refined, steps = len(late) / len(outputs[-1]), _FINER * told.steps
-    while len(late) and 0 < steps <= _MOST_STEPS:
+    refined, steps = len(late) / len(outputs[-1]), told.steps
+    while len(late) and 0 < steps < _MOST_STEPS:
+        steps = min(_FINER * steps, _MOST_STEPS)
         shares = (np.arange(steps, dtype=np.float32) + 0.5) / steps
         some = {name: values[late] for name, values in feed.items()}
         finer = _run(session, some, max(1, at_once * told.steps // steps), shares)
         for output, better in zip(outputs, finer, strict=True):
             output[late] = better
         late = late[~(finer[-1] <= limit).all(axis=1)]
-        steps *= _FINER
     explained, base, gap = outputs
     return explained, base, gap, refined
 

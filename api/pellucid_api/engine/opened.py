@@ -107,9 +107,9 @@ class Opening:
     @property
     def _times(self) -> list[int]:
         """How many times the graph's own number of steps are taken, one after the other."""
-        times = [1]
-        while 0 < _FINER * times[-1] * self.told.steps <= _MOST_STEPS:
-            times.append(_FINER * times[-1])
+        times, most = [1], _MOST_STEPS // self.told.steps if self.told.steps else 1
+        while times[-1] < most:
+            times.append(min(_FINER * times[-1], most))
         return times
 
     def _batcher(
