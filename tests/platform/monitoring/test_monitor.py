@@ -13,6 +13,8 @@ from pellucid.bundle import Input
 from pellucid.errors import Conflict, NotFound, TrackerUnavailable
 from pellucid.monitoring.alerts import history
 from pellucid.monitoring.checks.judging import Case, Findings, Question
+from pellucid.monitoring.profiles.windows import Window
+from pellucid.monitoring.watch.inspector import Inspector
 from pellucid.monitoring.watch.lock import held
 from pellucid.monitoring.watch.passes import Passes
 from pellucid.monitoring.watch.resources import WindowResult
@@ -54,6 +56,31 @@ def test_a_shift_is_found_dated_reported_and_logged(watched: Watched) -> None:
     assert len(list(reports.rglob("*.html"))) == 3
     assert not list(reports.rglob("*.unlogged"))
     assert second.figures.columns[0].column == "amount"
+
+
+def test_a_model_whose_name_no_directory_holds_is_watched_too(watched: Watched) -> None:
+    name = "credit-" + "é" * 90  # percent-encoded, 547 characters
+    watched.version(name)
+    watched.predict(hour(0) + MINUTE, rows(500, 1), name=name)
+    (result,) = watched.monitor().once().results
+    assert (result.model, result.rows) == (name, 500)
+    assert len(list((watched.settings.home / "monitoring" / "reports").rglob("*.html"))) == 1
+
+
+def test_nothing_of_a_window_is_kept_for_ever(watched: Watched) -> None:
+    watched.version()
+    watched.predict(hour(1) + MINUTE, rows(500, 1))
+    inspector = Inspector(watched.settings, watched.database, watched.registry, watched.registry)
+    window = Window("credit", 1, hour(1), hour(0))
+    (model,) = watched.registry.models()
+    inspector.inspect(model, window)
+    profiles = watched.settings.home / "monitoring" / "profiles"
+    assert len(list(profiles.rglob("*.json.gz"))) == 1
+    inspector.sweep(1)
+    assert len(list(profiles.rglob("*.json.gz"))) == 1
+    inspector.sweep(-1)  # all that ended before tomorrow
+    assert not list(profiles.rglob("*.json.gz"))
+    assert inspector.results.last_end("credit", 1) is None
 
 
 def test_no_window_is_judged_twice_and_missed_ones_are_caught_up(watched: Watched) -> None:

@@ -153,7 +153,11 @@ def test_an_hour_is_final_when_late_rows_cannot_come_any_more(tmp_path):
     assert kept.profile(window(), reference, NOW).rows == 13
 
 
-@pytest.mark.parametrize("content", [b"", b"{", gzip.compress(b"{}"), gzip.compress(b"[1]")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", gzip.compress(b"{}"), gzip.compress(b"[1]")],
+    ids=["empty", "not gzip", "no figures", "a list"],  # gzip's bytes tell the time
+)
 def test_a_damaged_hour_is_counted_again(tmp_path, content):
     log = logged(tmp_path / "log", at(0, 10))
     kept, reference = Hours(log, tmp_path / "profiles"), a_reference()

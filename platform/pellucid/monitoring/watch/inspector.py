@@ -117,6 +117,12 @@ class Inspector:
         self._write(result)
         return result
 
+    def sweep(self, days: int) -> None:
+        """Remove what was found of windows that ended longer ago."""
+        self.results.sweep(days)
+        self.reports.sweep(days)
+        self._hours.sweep(clock() - timedelta(days=days))
+
     def _opened(
         self, model: RegisteredModel, window: Window, scheduled: bool
     ) -> tuple[Case, Findings]:

@@ -264,16 +264,14 @@ class Monitor:
             if not self._known:
                 raise
             logger.warning("The registry does not answer: aliases are as they were.")
-        served = presence.models(self._predictions)
-        return [self._known[name] for name in served if name in self._known]
+        return [self._known[name] for name in presence.models(self._predictions, self._known)]
 
     def _sweep(self) -> None:
         """Remove what is older than results are kept."""
         days = self._settings.monitoring_days
         if days and monotonic() - self._swept_at > _SWEEP_SECONDS:
             self._swept_at = monotonic()
-            self._inspector.results.sweep(days)
-            self._inspector.reports.sweep(days)
+            self._inspector.sweep(days)
 
     def _boundary(self, now: datetime) -> datetime:
         """The end of the newest window that is due."""

@@ -1,10 +1,9 @@
 """Which models and versions have rows in the prediction log, and when."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,10 +15,12 @@ _HOUR = timedelta(hours=1)
 _FAR = timedelta(days=3650)
 
 
-def models(root: Path) -> list[str]:
-    """The models that have rows."""
-    found = {*root.glob("model=*"), *root.glob(f"{layout.SPOOLS}/*/model=*")}
-    return sorted({unquote(path.name.removeprefix("model=")) for path in found})
+def models(root: Path, names: Iterable[str]) -> list[str]:
+    """Those of some models that have rows: long names cannot be read back from directories."""
+    found = {
+        path.name for path in (*root.glob("model=*"), *root.glob(f"{layout.SPOOLS}/*/model=*"))
+    }
+    return sorted(name for name in names if layout.directory_of(name) in found)
 
 
 def versions(root: Path, model: str, start: datetime, end: datetime) -> dict[int, list[datetime]]:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from pellucid.bundle import MANIFEST, PROFILE, SAMPLE, Bundle, Manifest
 from pellucid.errors import InvalidData
+from pellucid.monitoring import layout
 from pellucid.monitoring.profiles.profiling import ReferenceProfile
 from pellucid.tracking.contract import RegisteredModel, Registry
 
@@ -63,7 +64,7 @@ class References:
             TrackerUnavailable: it is not kept here yet, and the registry does not answer.
         """
         # A model that is deleted and registered again counts its versions from 1 again.
-        path = self._root / model.name / f"{model.created}-{version}"
+        path = self._root / layout.directory_of(model.name) / f"{model.created}-{version}"
         if path not in self._held:
             self._held[path] = self._load(path, model.name, version)
         self._held.move_to_end(path)

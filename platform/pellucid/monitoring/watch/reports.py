@@ -5,10 +5,10 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from urllib.parse import quote
 
 from pellucid.errors import NotFound, PellucidError, TrackerUnavailable
 from pellucid.jobs.workspace import write_atomically
+from pellucid.monitoring import layout
 from pellucid.monitoring.watch.resources import WindowResult
 from pellucid.tracking.contract import Tracker
 
@@ -31,9 +31,9 @@ class Reports:
         self._root, self._tracker = root, tracker
 
     def path(self, result: WindowResult) -> Path:
-        """Where a window's report lies: MODEL/3/2026-11-21/1800-3600s.html."""
+        """Where a window's report lies: model=NAME/3/2026-11-21/180000-3600s.html."""
         seconds = int((result.end - result.start).total_seconds())
-        directory = self._root / quote(result.model, safe="") / str(result.version)
+        directory = self._root / layout.directory_of(result.model) / str(result.version)
         return directory / f"{result.start:%Y-%m-%d}" / f"{result.start:%H%M%S}-{seconds}s.html"
 
     def write(self, result: WindowResult, page: str) -> Path:
