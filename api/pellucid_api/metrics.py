@@ -24,6 +24,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from pellucid_api import oddities
 from pellucid_api.engine.statistics import BOUNDS, REASONS, Counts, Histogram
 from pellucid_api.processes.counts import Census, Version
 from pellucid_api.watched import Watched, families
@@ -101,6 +102,7 @@ class ServiceCollector(Collector):
         yield from _inference(census)
         yield from _explanations(census)
         yield from _models(census)
+        yield from oddities.families(census.done)
         yield from _surroundings(census, self._jobs.counts())
         yield from _processes(census)
         watched = self._watched.answer() if self._watched else None

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from pellucid.monitoring.writer import LogWriter, by_hour
 from pellucid_api.engine.served import Served
+from pellucid_api.oddities import Oddities
 from pellucid_api.plane.dataplane import Answered
 from pellucid_api.recorded import Format, Rows, alike, joined, pieces, together
 
@@ -37,6 +38,7 @@ class LogRecorder:
     Attributes:
         recorded: rows that were written.
         left_out: rows that the plan's sample leaves out.
+        oddities: odd values in what was written.
     """
 
     def __init__(self, writer: LogWriter, queue_bytes: int = _QUEUE_BYTES) -> None:
@@ -50,6 +52,7 @@ class LogRecorder:
         self._taken_bytes = self._refused = 0  # by the event loop
         self._freed_bytes = self._failed = 0  # by the recorder's thread
         self.recorded = self.left_out = 0
+        self.oddities = Oddities()
         self._errors: dict[str, str] = {}  # what is in trouble, and why
         self._refused_before = 0
         self._wake, self._stopping = threading.Event(), threading.Event()
@@ -165,6 +168,7 @@ class LogRecorder:
                 self._writer.write(rows, served.name, served.version, hour)
                 self.recorded += len(rows)
                 left -= len(rows)
+            self.oddities.add(served, batch)
         except OSError as error:
             self._fail(_DISK, str(error), left)
         except Exception as error:  # whatever it is, serving goes on, and so do other versions
@@ -179,6 +183,7 @@ class LogRecorder:
         else:
             self._succeed(_QUEUE)
         self._refused_before = self._refused
+        self.oddities.settle()
         try:
             self._writer.roll()
         except OSError as error:

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from inference.acceptance import Promise
 from inference.processes import Absent
 
-from pellucid.analysis.watching.counting import count
 from pellucid.analysis.watching.profiles import Profile
 from pellucid.monitoring.profiles.profiling import ReferenceProfile
+from pellucid_api.oddities import Live
 from watching.judged import reference_of
 from watching.peers import answered, evidently
 from watching.populations import Population, mixed, table
@@ -26,7 +26,7 @@ TITLE = "Speed"
 ROWS, COLUMNS = 10_000_000, 50
 PEER_ROWS, PEER_COLUMNS = 1_000_000, 10
 REFERENCE_ROWS = 100_000
-ROW_COLUMNS, BATCHES = 30, (64, 1_000, 10_000)
+ROW_COLUMNS, BATCHES, COUNTED = 30, (16, 64, 1_000, 10_000), 20_000
 _PIECE = 2**20
 _ROUNDS = 3
 _APP = Path(__file__).parent / "apps" / "profile_file.py"
@@ -51,9 +51,9 @@ def promises(found: dict[str, Any]) -> Iterator[Promise]:
         over = theirs["seconds"] / _median(beside["ours"], "seconds")
         title = f"{beside['rows'] / 1e6:g}M x {beside['columns']}"
         yield Promise(f"{title}: times faster than Evidently's preset", over, 50)
-    rows, microseconds = list(found["batches"].items())[-1]
-    text = f"microseconds a row of {ROW_COLUMNS} columns, batches of {int(rows):,}"
-    yield Promise(text, microseconds, 5, at_most=True)
+    worst = max(found["batches"].values())
+    text = f"microseconds a row of {ROW_COLUMNS} columns in the serving process, worst batches"
+    yield Promise(text, worst, 5, at_most=True)
 
 
 def page(found: dict[str, Any]) -> Iterator[str]:
@@ -90,7 +90,8 @@ def page(found: dict[str, Any]) -> Iterator[str]:
         f"The profile of the {beside['rows']:,} reference rows took "
         f"{beside['reference_seconds']:.1f} s, once.",
         "",
-        f"Counting {ROW_COLUMNS} columns in the process that has them, one thread:",
+        f"Counting {ROW_COLUMNS} columns in the serving process, one thread, as the recorder does "
+        "with what it wrote: small batches are counted a thousand rows at a time.",
         "",
         "| rows of a batch | microseconds a row |",
         "|---:|---:|",
@@ -133,27 +134,27 @@ def _beside(directory: Path, scale: Scale) -> dict[str, Any]:
 
 
 def _batches() -> dict[str, float]:
-    """Microseconds a row, in this process, on one thread: columns as the server has them."""
+    """Microseconds a row, in this process, on one thread: rows as they go into the log."""
     population, rng = mixed(ROW_COLUMNS), np.random.default_rng(2)
     reference = reference_of(table(population, rng, REFERENCE_ROWS))
     found = {}
     for rows in BATCHES:
-        drawn = table(population, rng, rows)
-        columns = {name: _as_served(drawn[name]) for name in drawn.column_names}
-        found[str(rows)] = min(_counting(columns, reference) for _ in range(20)) / rows * 1e6
+        columns = table(population, rng, rows).combine_chunks()
+        inputs = columns.to_struct_array().combine_chunks()
+        batch = pa.RecordBatch.from_arrays([inputs], names=["inputs"])
+        live = Live(reference, columns.column_names)
+        found[str(rows)] = min(_counting(live, batch) for _ in range(10))
     return found
 
 
-def _counting(columns: dict[str, Any], reference: Profile) -> float:
+def _counting(live: Live, batch: pa.RecordBatch) -> float:
+    times = max(COUNTED // len(batch), 1)
     started = time.perf_counter()
-    count(columns, reference.bins)
-    return time.perf_counter() - started
-
-
-def _as_served(column: pa.ChunkedArray) -> Any:
-    """Numbers as NumPy has them, strings as Arrow: how rows get into the prediction log."""
-    whole = column.combine_chunks()
-    return whole.to_numpy(zero_copy_only=False) if pa.types.is_floating(whole.type) else whole
+    for _ in range(times):
+        live.add(batch)
+        if live.due:
+            live.settle()
+    return (time.perf_counter() - started) / (times * len(batch)) * 1e6
 
 
 def _stored(reference: Profile, directory: Path) -> Path:

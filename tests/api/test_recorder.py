@@ -45,7 +45,8 @@ def served(
     made = Served.__new__(Served)
     made.name, made.version, made._kept = "credit", version, {}
     manifest = SimpleNamespace(inputs=INPUTS, outputs=OUTPUTS, plan=plan or {}, sensitive=sensitive)
-    made.model = cast("Any", SimpleNamespace(manifest=manifest))
+    bundle = SimpleNamespace(root=Path("without a profile"))
+    made.model = cast("Any", SimpleNamespace(manifest=manifest, bundle=bundle))
     made.layout = Layout(INPUTS)
     made.sensitive = Sensitive(manifest)  # type: ignore[arg-type]
     return made

@@ -13,6 +13,7 @@ from pellucid_api.engine.statistics import Statistics
 from pellucid_api.engine.trial import Comparison, Findings
 
 Version = tuple[str, int]  # model, number
+Kind = tuple[str, int, str]  # model, number, kind of odd values
 Contest = tuple[str, str, int, int]  # model, role, champion, contender
 
 
@@ -26,6 +27,9 @@ class Done:
     load_failures: dict[str, int] = field(default_factory=dict)
     logged: dict[str, int] = field(default_factory=dict)  # rows by outcome; {}: there is no log
     labels: dict[str, int] = field(default_factory=dict)  # by what became of them
+    values: dict[Version, int] = field(default_factory=dict)  # of inputs, in the log
+    odd_values: dict[Kind, int] = field(default_factory=dict)
+    expected_values: dict[Kind, float] = field(default_factory=dict)  # odd ones, in training rows
     evictions: int = 0
     lost_lines: int = 0  # of the access log
 

@@ -90,6 +90,9 @@ class Siblings:
             now.lost_lines, now.labels = self.lost_lines(), self.labels.counts()
             if self._recorder is not None:
                 now.logged = {"recorded": self._recorder.recorded, "lost": self._recorder.lost}
+                oddities = self._recorder.oddities
+                now.values, now.odd_values = dict(oddities.values), dict(oddities.odd)
+                now.expected_values = dict(oddities.expected)
             if self._pool.settled.is_set():  # contests that have ended are no longer asked for
                 contests = self._before.contests
                 self._before.contests = {k: contests[k] for k in contests if k in now.contests}
