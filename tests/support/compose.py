@@ -2,7 +2,7 @@
 
 What a container runtime would do is done with the means of one machine:
 
-- variables are interpolated (`$$`, `${NAME}`, `${NAME:-default}`);
+- variables are interpolated (`$$`, `${NAME}`, `${NAME:-default}`, one in another);
 - `service:port` becomes `127.0.0.1:` and a free port, also in secrets; within its own service a
   container port becomes that free port;
 - mount points (volumes, tmpfs, secrets, configs) become directories below a temporary one; one
@@ -29,7 +29,7 @@ from typing import Any, Self
 
 import yaml
 
-_VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::?-([^}]*))?\})")
+_VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::?-((?:[^{}]|\{[^{}]*\})*))?\})")  # a default has more
 _SECONDS = {"s": 1.0, "m": 60.0}
 
 
@@ -51,7 +51,12 @@ def _interpolate(value: Any, variables: Mapping[str, str]) -> Any:
         return [_interpolate(item, variables) for item in value]
     if isinstance(value, str):
         return _VARIABLE.sub(
-            lambda match: "$" if match[1] else variables.get(match[2]) or match[3] or "", value
+            lambda match: (
+                "$"
+                if match[1]
+                else variables.get(match[2]) or _interpolate(match[3] or "", variables)
+            ),
+            value,
         )
     return value
 
