@@ -306,6 +306,18 @@ class Comparison(Resource):
     tests: list[Significance]
 
 
+class Achieved(Resource):
+    """A score of a version, from labels: of the newest window that has some."""
+
+    version: int
+    metric: str
+    value: float
+    low: float | None = Field(description="95 % limits.")
+    high: float | None
+    start: datetime
+    end: datetime
+
+
 class Comparisons(Resource):
     """Who competes with a model's champion, and what that has shown so far."""
 
@@ -313,6 +325,7 @@ class Comparisons(Resource):
     champion: int
     comparisons: list[Comparison]
     missing: list[int] = Field(default_factory=list, description=_MISSING)
+    achieved: list[Achieved] = Field(default_factory=list, description="By the monitor.")
     labels: str = Field(description="What is known of the true outcomes.")
 
 

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from pellucid.bundle import Input
+from pellucid.errors import DatabaseUnavailable
+from pellucid.monitoring.watch.results import Results
 from pellucid.schema import Kind
 from pellucid_api.engine.trial import Agreement, place_of
+from support import monitored
 from support.serving import ROW
 
 PREDICT, TRAFFIC = "/v1/models/credit/predict", "/v1/models/credit/traffic"
@@ -154,7 +157,34 @@ def test_a_shadow_sees_copies_and_is_compared(three):
     assert found["contender"]["latency"]["p50"] > 0
     statistics = lead(three).statistics
     assert statistics.succeeded == 10  # copies are no requests
-    assert "No true outcome" in three.get("/v1/models/credit/comparison").json()["labels"]
+    told = three.get("/v1/models/credit/comparison").json()
+    assert told["achieved"] == []
+    assert "No true outcome" in told["labels"]
+
+
+def test_what_labels_tell_of_each_version_is_beside_the_comparison(three, monkeypatch):
+    put(three, shadow={"version": 3, "share": 1.0})
+    results, before = Results(three.services.database), monitored.START - monitored.HOUR
+    quiet = [monitored.signal("drift", "age")]
+    for version, auc in ((1, 0.71), (2, 0.5), (3, 0.78)):  # 2 does not compete
+        scores = [monitored.signal("performance", "roc_auc", current=auc, low=0.6, high=0.8)]
+        measured = {"version": version, "start": before, "end": monitored.START}
+        results.save(monitored.result(**measured, signals=scores))
+        results.save(monitored.result(version=version, signals=quiet))  # its labels come later
+    found = three.get("/v1/models/credit/comparison").json()
+    scores = [(each["version"], each["metric"], each["value"]) for each in found["achieved"]]
+    assert scores == [(1, "roc_auc", 0.71), (3, "roc_auc", 0.78)]
+    assert found["achieved"][0]["end"].startswith("2026-11-21T18:00")
+    assert "same window" in found["labels"]
+
+    def down(*_):
+        raise DatabaseUnavailable("It is down.")
+
+    monkeypatch.setattr(Results, "measured", down)
+    found = three.get("/v1/models/credit/comparison").json()
+    assert found["achieved"] == []
+    assert "database" in found["labels"]
+    assert found["comparisons"]
 
 
 def _score():

@@ -56,7 +56,18 @@ COMPARISONS = {
             ],
         }
     ],
-    "labels": "No true outcome has arrived.",
+    "achieved": [
+        {
+            "version": 2,
+            "metric": "roc_auc",
+            "value": 0.7125,
+            "low": 0.68,
+            "high": None,
+            "start": "2026-11-21T18:00:00Z",
+            "end": "2026-11-21T19:00:00Z",
+        }
+    ],
+    "labels": "Of each version's newest window.",
 }
 
 
@@ -128,7 +139,8 @@ def test_a_comparison_is_told(service) -> None:
     assert code == 0
     for part in ("challenger", "900", "0.95", "0.0125", "+0.018 (+0.001 to +0.06), p = 0.004"):
         assert part in text
-    assert "No true outcome has arrived." in text
+    assert "Of each version's newest window." in text
+    assert all(part in text for part in ("roc_auc", "0.7125", "0.68", "2026-11-21 18:00"))
     service({**COMPARISONS, "comparisons": []})
     assert "Nothing competes with version 1." in run("traffic", "compare", "credit")[1]
 

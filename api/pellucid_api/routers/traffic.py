@@ -1,7 +1,11 @@
 """Canaries and shadows: who competes with a champion, and how they do."""
 
+from collections.abc import Iterable
+
 from pellucid import resources
 from pellucid.analysis.contests import Verdict, two_proportions
+from pellucid.errors import DatabaseUnavailable
+from pellucid.monitoring.watch.results import Results
 from pellucid.tracking import traffic
 from pellucid.tracking.contract import CHALLENGER, CHAMPION, SHADOW, RegisteredModel
 from pellucid_api.deps import Held, ModelName
@@ -10,9 +14,13 @@ from pellucid_api.engine.trial import Comparison, Findings
 from pellucid_api.services import Services
 
 _NO_LABELS = (
-    "No true outcome has arrived, so nothing here says which version is right more often: "
-    "agreement and errors do not measure that."
+    "No true outcome has been judged, so nothing here says which version is right more often: "
+    "agreement and errors do not measure that. Send labels (POST /v1/feedback)."
 )
+_LABELS = (
+    "Scores are of each version's newest window that has labels; compare those of the same window."
+)
+_UNKNOWN = "The database does not answer, so what labels tell is not known now."
 
 
 def show(services: Held, name: ModelName) -> resources.Traffic:
@@ -48,13 +56,38 @@ def comparison(services: Held, name: ModelName) -> resources.Comparisons:
     trial = champion.trial
     found = [each for each in (trial.challenger, trial.shadow) if each] if trial else []
     census = services.siblings.census()
+    versions = [champion.version, *(each.contender.version for each in found)]
+    try:
+        achieved = _achieved(Results(services.database), name, versions)
+        labels = _LABELS if achieved else _NO_LABELS
+    except DatabaseUnavailable:
+        achieved, labels = [], _UNKNOWN
     return resources.Comparisons(
         model=name,
         champion=champion.version,
         comparisons=[_comparison(each, census.findings(each)) for each in found],
         missing=list(census.missing),
-        labels=_NO_LABELS,
+        achieved=achieved,
+        labels=labels,
     )
+
+
+def _achieved(results: Results, name: str, versions: Iterable[int]) -> list[resources.Achieved]:
+    windows = [found for each in versions if (found := results.measured(name, each))]
+    return [
+        resources.Achieved(
+            version=window.version,
+            metric=score.subject,
+            value=score.current,
+            low=score.low,
+            high=score.high,
+            start=window.start,
+            end=window.end,
+        )
+        for window in windows
+        for score in window.scores
+        if score.current is not None
+    ]
 
 
 def _traffic(services: Services, model: RegisteredModel) -> resources.Traffic:

@@ -77,6 +77,15 @@ def compare(name: Name, as_json: Json = False) -> None:
         return
     for each in found.comparisons:
         _show_comparison(each)
+    if found.achieved:
+        show_table(
+            ("version", "score", "value", "from", "to", "of the window"),
+            [
+                (each.version, each.metric, each.value, each.low, each.high, f"{each.start:%F %R}")
+                for each in found.achieved
+            ],
+            "",
+        )
     say(found.labels if found.comparisons else f"Nothing competes with version {found.champion}.")
 
 

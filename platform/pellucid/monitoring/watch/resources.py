@@ -97,6 +97,11 @@ class WindowResult(WindowSummary):
     signals: list[Signal]
     figures: Figures = Figures()
 
+    @property
+    def scores(self) -> list[Signal]:
+        """The performance that labels tell."""
+        return [s for s in self.signals if s.kind == "performance" and s.current is not None]
+
 
 class Monitoring(Resource):
     """A model's newest window, and those before."""

@@ -17,6 +17,8 @@ from pellucid.monitoring.watch.resources import Figures, Monitoring, WindowResul
 
 _WINDOW = re.compile(r"(\d{1,9})-(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)-(\d{1,9})")
 
+_LOOKED_AT = 24  # windows, for one that has labels
+
 
 class Results:
     """What was found, window by window. Every call raises `DatabaseUnavailable`."""
@@ -80,6 +82,18 @@ class Results:
         if version is not None:
             query = query.where(Row.version == version)
         return self._one(query.limit(1))
+
+    def measured(self, model: str, version: int) -> WindowResult | None:
+        """The newest window of which labels tell the performance, of a version's last few."""
+        query = (
+            select(Row)
+            .where(Row.model == model, Row.version == version, Row.rows > 0)
+            .order_by(Row.end.desc(), Row.id.desc())
+            .limit(_LOOKED_AT)
+        )
+        with self._database.reading() as session:
+            found = map(_result, session.scalars(query))
+            return next((each for each in found if each.scores), None)
 
     def window(self, model: str, name: str | None = None) -> WindowResult:
         """A window by `WindowSummary.id`, or else the newest.
