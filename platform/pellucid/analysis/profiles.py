@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.resources import ColumnProfile, Extent, ImageProfile, TopValue
+from pellucid.resources.datasets import ColumnProfile, Extent, ImageProfile, TopValue
 from pellucid.schema import Kind, Role, StorageType
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

@@ -12,7 +12,7 @@ from pellucid.analysis.profiles import (
     profile_strings,
     warnings_of,
 )
-from pellucid.resources import ColumnProfile
+from pellucid.resources.datasets import ColumnProfile
 from pellucid.schema import Kind, Role, StorageType
 
 FLOATS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda x: round(x, 3) + 0.0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
 
 from pellucid.analysis.watching.drift import Levels
 from pellucid.analysis.watching.drift.mmd import discrepancy, weighted_chi_square_p
@@ -104,7 +105,28 @@ def test_area_is_scikit_learns_and_its_error_the_bootstraps():
     assert found.error == pytest.approx(np.std(resampled), rel=0.15)
     exact = stats.mannwhitneyu(b, a, alternative="greater", use_continuity=False).pvalue
     assert found.p_value(two_sided=False) == pytest.approx(exact, rel=0.05)
-    assert Area.mean([found, found]).error == pytest.approx(found.error / 2**0.5)
+    five = Area.cross_validated([found] * 5)
+    assert five.value == found.value
+    assert five.error == pytest.approx(found.error * 0.45**0.5)  # of independent ones: 0.2
+
+
+def test_folds_of_a_cross_validation_vary_together():
+    """Without drift, the average of five folds varies more than five areas would, not more than is
+    said."""
+    claimed, found = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(300, 8)), np.repeat([0, 1], 150)
+        areas = []
+        for train, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(X, y):
+            means = [X[train][y[train] == side].mean(axis=0) for side in (0, 1)]
+            score = X[test] @ (means[1] - means[0])
+            areas.append(area(score[y[test] == 0], score[y[test] == 1]))
+        whole = Area.cross_validated(areas)
+        claimed.append(whole.error)
+        found.append(whole.value)
+    independent = float(np.mean(claimed)) * (0.2 / 0.45) ** 0.5
+    assert 1.1 * independent < np.std(found) < 1.15 * np.mean(claimed)
 
 
 def test_saddlepoint_is_chi_square_for_equal_weights():
