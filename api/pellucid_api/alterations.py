@@ -6,8 +6,8 @@ from typing import Any
 
 from pellucid.analysis.counterfactuals import Counterfactual
 from pellucid.bundle import Input, Manifest
-from pellucid.resources import Alteration, CounterfactualRow, Decision
-from pellucid.resources import Counterfactual as Told
+from pellucid.resources.counterfactuals import Alteration, CounterfactualRow, Decision
+from pellucid.resources.counterfactuals import Counterfactual as Told
 from pellucid.schema import Kind
 from pellucid_api.engine.answers import answers
 from pellucid_api.engine.counterfactuals import Answer, Arrays, Wish

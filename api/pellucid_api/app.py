@@ -49,55 +49,65 @@ def create_app(
         build: makes the services; tests give their own.
         note: takes note of every request; None keeps no access log.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.services = services = await run_in_threadpool(build, settings)
-        await run_in_threadpool(sweep, services.uploads)
-        siblings = services.siblings
-        access: AccessLog | None = getattr(app.state, "access", None)
-        if access is not None:
-            siblings.lost_lines = lambda: access.lost
-        await run_in_threadpool(services.start)
-        if not siblings.slot.alone:  # the others answer meanwhile
-            await run_in_threadpool(services.pool.settled.wait, _SETTLING_SECONDS)
-        jobs, watched = Jobs(services.queue.counts), Asked(partial(look, services.database))
-        app.state.metrics = registry_of(
-            ServiceCollector(siblings.census, jobs, watched), alone=siblings.slot.alone
-        )
-        app.state.rpc = None
-        try:
-            if settings.grpc_port:
-                from pellucid_api.rpc.server import listen  # heavy
-
-                app.state.rpc = await listen(services, note)
-            yield
-        finally:
-            if app.state.rpc is not None:
-                await app.state.rpc.stop(GRACE_SECONDS)
-            jobs.close()
-            watched.close()
-            await run_in_threadpool(services.close)
-
     app = FastAPI(
         title="Pellucid",
         summary="Neural networks you can see through.",
         description=_DESCRIPTION,
         version=version("pellucid"),
         openapi_tags=TAGS,
-        lifespan=lifespan,
+        lifespan=partial(_lifespan, settings=settings, build=build, note=note),
         redirect_slashes=False,
         redoc_url=None,
     )
     problems.install(app)
     add_routes(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    app.state.note = note
+    _add_middleware(app, settings, note)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(
+    app: FastAPI, *, settings: Settings, build: Callable[[Settings], Services], note: Note | None
+) -> AsyncIterator[None]:
+    """The services, the metrics and the gRPC port, from before the first request to the end."""
+    app.state.services = services = await run_in_threadpool(build, settings)
+    await _start(services, getattr(app.state, "access", None))
+    jobs, watched = Jobs(services.queue.counts), Asked(partial(look, services.database))
+    collector = ServiceCollector(services.siblings.census, jobs, watched)
+    app.state.metrics = registry_of(collector, alone=services.siblings.slot.alone)
+    app.state.rpc = None
+    try:
+        if settings.grpc_port:
+            from pellucid_api.rpc.server import listen  # heavy
+
+            app.state.rpc = await listen(services, note)
+        yield
+    finally:
+        if app.state.rpc is not None:
+            await app.state.rpc.stop(GRACE_SECONDS)
+        jobs.close()
+        watched.close()
+        await run_in_threadpool(services.close)
+
+
+async def _start(services: Services, access: AccessLog | None) -> None:
+    await run_in_threadpool(sweep, services.uploads)
+    siblings = services.siblings
+    if access is not None:
+        siblings.lost_lines = lambda: access.lost
+    await run_in_threadpool(services.start)
+    if not siblings.slot.alone:  # the others answer meanwhile
+        await run_in_threadpool(services.pool.settled.wait, _SETTLING_SECONDS)
+
+
+def _add_middleware(app: FastAPI, settings: Settings, note: Note | None) -> None:
+    """Around the routes; the last added is the outermost."""
     app.add_middleware(BodyLimit, limit_of=_body_limits(settings))
     if settings.api_keys:
         app.add_middleware(ApiKeys, ring=KeyRing(settings.api_keys))
-    app.state.note = note
-    app.add_middleware(RequestLog, note=note)  # the last added is the outermost
-    return app
+    app.add_middleware(RequestLog, note=note)
 
 
 def _body_limits(settings: Settings) -> Callable[[str, str], tuple[int, str]]:

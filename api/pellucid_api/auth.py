@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pellucid.errors import Unauthorized
+from pellucid.settings import named
 from pellucid_api.problems import respond
 
 _OPEN = ("/health/", "/v2/health/")  # orchestrators ask without a key
@@ -15,21 +16,24 @@ _OPEN_PATHS = ("/ping", "/health")  # MLflow's names for it
 
 
 class KeyRing:
-    """The keys that are valid; none of them lets everybody in."""
+    """The keys that are valid, as settings have them; none of them lets everybody in."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = [key.encode() for key in keys]
+        self._keys = [(name, key.encode()) for name, key in map(named, keys)]
 
     def __bool__(self) -> bool:
         return bool(self._keys)
 
     def opens(self, headers: Headers) -> bool:
         """Whether a request with these headers may pass."""
-        if not self._keys:
-            return True
+        return not self._keys or self.owner(headers) is not None
+
+    def owner(self, headers: Headers) -> str | None:
+        """The name of the key that a request has, empty if it has none; None: no valid key."""
         given = _key_of(headers).encode()
-        matches = [hmac.compare_digest(given, key) for key in self._keys]
-        return any(matches)  # every key is compared, so time tells nothing
+        # Every key is compared, so time tells nothing.
+        found = [name for name, key in self._keys if hmac.compare_digest(given, key)]
+        return found[0] if found else None
 
 
 class ApiKeys:
@@ -40,15 +44,16 @@ class ApiKeys:
         self._ring = ring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or pass on."""
-        if (
-            scope["type"] != "http"
-            or scope["path"].startswith(_OPEN)
-            or scope["path"] in _OPEN_PATHS
-            or self._ring.opens(Headers(scope=scope))
-        ):
-            await self.app(scope, receive, send)
-            return
+        """Answer 401, or pass on, with the key's name as `scope["key"]`."""
+        if scope["type"] == "http":
+            scope["key"] = self._ring.owner(Headers(scope=scope))
+            open_ = scope["path"].startswith(_OPEN) or scope["path"] in _OPEN_PATHS
+            if scope["key"] is None and not open_:
+                await self._refuse(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = Unauthorized(
             "This request needs a valid API key.",
             remedy="Send the header `Authorization: Bearer KEY` or `X-API-Key: KEY`.",

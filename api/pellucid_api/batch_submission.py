@@ -7,7 +7,8 @@ from pellucid.errors import InvalidInput
 from pellucid.parts import divide
 from pellucid.plan import NAME_PATTERN
 from pellucid.plan.batch import BatchPlan, ExplanationPlan, ScoringPlan
-from pellucid.resources import Dataset, ExplanationMethod, Job, JobKind
+from pellucid.resources.datasets import Dataset
+from pellucid.resources.jobs import ExplanationMethod, Job, JobKind
 from pellucid.tracking.contract import CHAMPION
 from pellucid_api.engine.rows import check_names
 from pellucid_api.engine.tables import spreads

@@ -1,5 +1,6 @@
 """What endpoints ask for."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import Depends, Path, Query, Request
@@ -14,6 +15,13 @@ def services(request: Request) -> Services:
     return found
 
 
+def signature(request: Request) -> Callable[[str], str]:
+    """Signs for a person: with the name of the key that the request came with, if it is another."""
+    key = request.scope.get("key") or ""
+    return lambda person: f"{person} (key of {key})" if key not in ("", person) else person
+
+
+Signed = Annotated[Callable[[str], str], Depends(signature)]
 Held = Annotated[Services, Depends(services)]
 Limit = Annotated[int, Query(ge=1, le=500, description="Most items of a page.")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]

@@ -247,28 +247,29 @@ def _surroundings(census: Census, jobs: dict[str, int] | None) -> Iterator[Metri
         "pellucid_database_up", "1 if the database answered last.", jobs is not None
     )
     if jobs is not None:
-        gauge = GaugeMetricFamily("pellucid_jobs", "Jobs in the table.", labels=["status"])
-        for status, count in jobs.items():
-            gauge.add_metric([status], count)
-        yield gauge
+        table = GaugeMetricFamily("pellucid_jobs", "Jobs in the table.", labels=["status"])
+        yield _tallied(table, jobs)
     if census.done.logged:
         rows = CounterMetricFamily(
             "pellucid_prediction_log_rows",
             "Answered rows by what became of them; lost ones could not be written.",
             labels=["outcome"],
         )
-        for outcome, count in census.done.logged.items():
-            rows.add_metric([outcome], count)
-        yield rows
+        yield _tallied(rows, census.done.logged)
     labels = CounterMetricFamily(
         "pellucid_feedback_labels", "Labels received, by what became of them.", labels=["answer"]
     )
-    for told, count in census.done.labels.items():
-        labels.add_metric([told], count)
-    yield labels
+    yield _tallied(labels, census.done.labels)
     yield CounterMetricFamily(
         "pellucid_access_log_lost_lines", "That could not be written.", census.done.lost_lines
     )
+
+
+def _tallied(family: GaugeMetricFamily | CounterMetricFamily, counts: Mapping[str, int]) -> Metric:
+    """A family of one label, with a count for each of its values."""
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
 
 
 def _processes(census: Census) -> Iterator[Metric]:

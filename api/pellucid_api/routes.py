@@ -6,7 +6,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.sse import EventSourceResponse
 
-from pellucid.resources import ExplainedPredictions, Job, Predictions
+from pellucid.resources.explanations import ExplainedPredictions
+from pellucid.resources.jobs import Job
+from pellucid.resources.predictions import Predictions
 from pellucid_api.oip.types import InferenceResponse
 from pellucid_api.problems import OipError, documented
 from pellucid_api.routers import (

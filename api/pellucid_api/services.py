@@ -78,21 +78,7 @@ class Services:
         # Of inference alone: requests that wait for the database or MLflow take none of them.
         executor = ThreadPoolExecutor(_COMPUTE_THREADS, thread_name_prefix="inference")
         recorder = _recorder(settings)
-        pool = ModelPool(
-            registry,
-            ModelCache(settings.home / "cache" / "models"),
-            device=settings.device,
-            poll_seconds=settings.alias_poll_seconds,
-            memory=(settings.model_memory_bytes or usable_memory() // 2) // slot.count,
-            limits=Limits(
-                settings.max_batch_rows,
-                settings.max_queue_seconds,
-                settings.max_run_seconds,
-                threads=max(1, available_cores() // slot.count),
-                explanation_bytes=settings.explanation_cache_bytes,
-                explain_early=settings.explain_early,
-            ),
-        )
+        pool = _pool(settings, registry, slot)
         return cls(
             settings=settings,
             database=database,
@@ -167,6 +153,25 @@ class Services:
 
 def _prediction_log(settings: Settings) -> Path:
     return settings.home / "predictions"
+
+
+def _pool(settings: Settings, registry: Registry, slot: Slot) -> ModelPool:
+    """Of models, with this process's share of the memory and the cores."""
+    return ModelPool(
+        registry,
+        ModelCache(settings.home / "cache" / "models"),
+        device=settings.device,
+        poll_seconds=settings.alias_poll_seconds,
+        memory=(settings.model_memory_bytes or usable_memory() // 2) // slot.count,
+        limits=Limits(
+            settings.max_batch_rows,
+            settings.max_queue_seconds,
+            settings.max_run_seconds,
+            threads=max(1, available_cores() // slot.count),
+            explanation_bytes=settings.explanation_cache_bytes,
+            explain_early=settings.explain_early,
+        ),
+    )
 
 
 def _recorder(settings: Settings) -> LogRecorder | None:

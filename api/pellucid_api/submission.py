@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from pellucid.datasets.targets import check_target
 from pellucid.errors import InvalidData, InvalidPlan, NotFound
 from pellucid.plan import Plan, resolve
-from pellucid.resources import Dataset, Job
+from pellucid.resources.datasets import Dataset
+from pellucid.resources.jobs import Job
 from pellucid.search.space import check
 from pellucid_api.services import Services
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pellucid.analysis.intervals import paired_difference
-from pellucid.analysis.scores import SCORES
+from pellucid.analysis.scores import SCORES, Score
 from pellucid.bundle import Bundle, Manifest
 from pellucid.errors import Conflict
 from pellucid.jobs.workspace import Workspace, write_atomically
@@ -47,14 +47,24 @@ def compare(champion: Bundle, workspace: Workspace) -> dict[str, Any]:
     if reason:
         return {"incomparable": reason}
 
-    spec = Plan.parse(candidate.manifest.plan)
-    manifest = candidate.manifest
     score = SCORES[result["gate_metric"]]
+    scored = _scored(score, champion, candidate, rows, _weight(rows, workspace))
+    if not all(math.isfinite(scored[limit]) for limit in ("low", "high")):
+        return {"incomparable": f"{score.name} is not defined on the {len(rows)} test rows."}
+    moved = _importance(champion, candidate)
+    return {"metric": score.name, **scored, "rows": len(rows), "importance": moved}
+
+
+def _scored(
+    score: Score, champion: Bundle, candidate: Bundle, rows: pa.Table, weight: np.ndarray | None
+) -> dict[str, float]:
+    """Both scores, and their difference with its limits: the candidate's lead."""
+    manifest = candidate.manifest
+    spec = Plan.parse(manifest.plan)
     positive = None
     if manifest.positive_class is not None:
         positive = manifest.classes.index(manifest.positive_class)
     truth = _truth(rows[manifest.target], manifest)
-    weight = _weight(rows, workspace)
     (old, before), (new, after) = _predictions(champion, rows), _predictions(candidate, rows)
     difference = paired_difference(
         score,
@@ -68,18 +78,13 @@ def compare(champion: Bundle, workspace: Workspace) -> dict[str, Any]:
         positive=positive,
         labels=(after, before),
     )
-    if not math.isfinite(difference.low) or not math.isfinite(difference.high):
-        return {"incomparable": f"{score.name} is not defined on the {len(rows)} test rows."}
-    limits = sorted((score.sign * difference.low, score.sign * difference.high))
+    low, high = sorted((score.sign * difference.low, score.sign * difference.high))
     return {
-        "metric": score.name,
         "champion": score(truth, old, weight, positive=positive, label=before),
         "candidate": score(truth, new, weight, positive=positive, label=after),
         "difference": score.sign * difference.value,
-        "low": limits[0],
-        "high": limits[1],
-        "rows": len(rows),
-        "importance": _importance(champion, candidate),
+        "low": low,
+        "high": high,
     }
 
 

@@ -1,7 +1,7 @@
 """What PyTorch's exporter has no words for: raw inputs by name, strings and labels."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,27 @@ class Option:
     spread: bool = False
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What stands before the core, or after it.
+
+    `ends`: inputs before the core, outputs after it.
+    """
+
+    nodes: list[Any]
+    ends: list[Any]
+    constants: list[Any] = field(default_factory=list)
+
+
+def _merged(*parts: _Part) -> _Part:
+    """Several parts as one, in their order."""
+    return _Part(
+        nodes=[node for part in parts for node in part.nodes],
+        ends=[end for part in parts for end in part.ends],
+        constants=[constant for part in parts for constant in part.constants],
+    )
+
+
 def surround(
     core: Any,
     preprocessing: Preprocessing,
@@ -60,42 +81,26 @@ def surround(
     """
     taken = [*preprocessing.inputs, *(rule.columns if rule else ())]
     names = [each.name for each in taken]
-    prefix = "core/"
-    while any(name.startswith((prefix, "explain/")) for name in names):
-        prefix = "_" + prefix
-    # `add_prefix` alone forgets what a loop's body takes from outside it.
-    known = {e.name: prefix + e.name for graph in _graphs(core.graph) for e in graph.initializer}
-    compose.add_prefix_graph(core.graph, prefix, inplace=True, name_map=known)
-    nodes: list[Any] = []
+    prefix = _rename(core.graph, names)
     feeds = [feed for feed in preprocessing.feeds if feed.columns]
     fed, optional = core.graph.input[: len(feeds)], core.graph.input[len(feeds) :]
-    for feed, given in zip(feeds, fed, strict=True):
-        nodes += _gathered(feed, preprocessing, prefix, given.name)
-    constants = []
-    if any(feed.stacked for feed in feeds):
-        constants = [helper.make_tensor(f"{prefix}axis", TensorProto.INT64, [1], [-1])]
-    final, endings, extra = _endings(core.graph.output[0].name, names, target, prefix, rule)
-    for name, each in zip(outputs, core.graph.output[1:], strict=True):
-        final.append(helper.make_node("Identity", [each.name], [_free(name, names)]))
-        shape = [size.dim_value for size in each.type.tensor_type.shape.dim[1:]]
-        endings.append(_described(_free(name, names), TensorProto.FLOAT, tuple(shape)))
-    inputs = [_described(each.name, _TYPES[each.datatype], each.shape) for each in taken]
-    for option, given in zip(options, optional, strict=True):
-        nodes += _optional(option, given.name, names[0])
-        default = numpy_helper.from_array(option.default, option.name)
-        constants.append(default)
-        inputs.append(helper.make_tensor_value_info(option.name, default.data_type, [given.name]))
-    graph = helper.make_graph(
-        [*nodes, *core.graph.node, *final],
-        "pellucid",
-        inputs,
-        endings,
-        [*constants, *extra, *core.graph.initializer],
+    prediction, *others = core.graph.output
+    before = _merged(
+        _raw(taken, feeds, fed, preprocessing, prefix),
+        *(_optional(*each, first=names[0]) for each in zip(options, optional, strict=True)),
     )
-    for each in _graphs(graph):
-        for part in (*each.node, *each.initializer):
-            part.ClearField("doc_string")
-            part.ClearField("metadata_props")
+    after = _merged(
+        _answers(prediction.name, names, target, prefix, rule),
+        *(_output(_free(name, names), given) for name, given in zip(outputs, others, strict=True)),
+    )
+    graph = helper.make_graph(
+        [*before.nodes, *core.graph.node, *after.nodes],
+        "pellucid",
+        before.ends,
+        after.ends,
+        [*before.constants, *after.constants, *core.graph.initializer],
+    )
+    _strip(graph)
     return helper.make_model(
         graph,
         producer_name="pellucid",
@@ -107,15 +112,63 @@ def surround(
     )
 
 
-def _optional(option: Option, tensor: str, first: str) -> list[Any]:
+def _rename(core: Any, names: list[str]) -> str:
+    """Put a prefix, which is returned, before all names of the core: no column's begins so."""
+    prefix = "core/"
+    while any(name.startswith((prefix, "explain/")) for name in names):
+        prefix = "_" + prefix
+    # `add_prefix` alone forgets what a loop's body takes from outside it.
+    known = {e.name: prefix + e.name for graph in _graphs(core) for e in graph.initializer}
+    compose.add_prefix_graph(core, prefix, inplace=True, name_map=known)
+    return prefix
+
+
+def _strip(graph: Any) -> None:
+    """Take out what only tells where in the source a node comes from."""
+    for each in _graphs(graph):
+        for part in (*each.node, *each.initializer):
+            part.ClearField("doc_string")
+            part.ClearField("metadata_props")
+
+
+def _raw(
+    taken: Sequence[Input],
+    feeds: Sequence[Feed],
+    fed: Sequence[Any],
+    preprocessing: Preprocessing,
+    prefix: str,
+) -> _Part:
+    """Raw columns to the tensors that the core takes."""
+    nodes: list[Any] = []
+    for feed, given in zip(feeds, fed, strict=True):
+        nodes += _gathered(feed, preprocessing, prefix, given.name)
+    inputs = [_described(each.name, _TYPES[each.datatype], each.shape) for each in taken]
+    constants = []
+    if any(feed.stacked for feed in feeds):
+        constants = [helper.make_tensor(f"{prefix}axis", TensorProto.INT64, [1], [-1])]
+    return _Part(nodes, inputs, constants)
+
+
+def _optional(option: Option, given: Any, first: str) -> _Part:
     """The option to what the core takes; `first`: a raw column, which tells the number of rows."""
-    if not option.spread:
-        return [helper.make_node("Identity", [option.name], [tensor])]
-    rows = f"{tensor}/rows"
-    return [
-        helper.make_node("Shape", [first], [rows], start=0, end=1),
-        helper.make_node("Expand", [option.name, rows], [tensor]),
-    ]
+    tensor, rows = given.name, f"{given.name}/rows"
+    if option.spread:
+        nodes = [
+            helper.make_node("Shape", [first], [rows], start=0, end=1),
+            helper.make_node("Expand", [option.name, rows], [tensor]),
+        ]
+    else:
+        nodes = [helper.make_node("Identity", [option.name], [tensor])]
+    default = numpy_helper.from_array(option.default, option.name)
+    taken = helper.make_tensor_value_info(option.name, default.data_type, [tensor])
+    return _Part(nodes, [taken], [default])
+
+
+def _output(name: str, given: Any) -> _Part:
+    """An output of the core under a name of the model's."""
+    shape = tuple(size.dim_value for size in given.type.tensor_type.shape.dim[1:])
+    node = helper.make_node("Identity", [given.name], [name])
+    return _Part([node], [_described(name, TensorProto.FLOAT, shape)])
 
 
 def _graphs(graph: Any) -> Iterator[Any]:
@@ -165,14 +218,14 @@ def _lookup(each: Input, code: str) -> Any:
     )
 
 
-def _endings(
+def _answers(
     prediction: str, taken: list[str], target: Target, prefix: str, rule: Rule | None
-) -> tuple[list[Any], list[Any], list[Any]]:
-    """Final nodes, outputs and constants around the core's prediction."""
+) -> _Part:
+    """The core's prediction to a value, or to a label and probabilities."""
     if target.task == "regression":
         value = _free("value", taken)
         node = helper.make_node("Identity", [prediction], [value])
-        return [node], [_described(value, TensorProto.FLOAT, value_shape(target))], []
+        return _Part([node], [_described(value, TensorProto.FLOAT, value_shape(target))])
     label, probabilities = _free("label", taken), _free("probabilities", taken)
     kind = TensorProto.INT64 if isinstance(target.classes[0], int) else TensorProto.STRING
     values = [each.encode() if isinstance(each, str) else each for each in target.classes]
@@ -191,7 +244,7 @@ def _endings(
         _described(label, kind, ()),
         _described(probabilities, TensorProto.FLOAT, (len(values),)),
     ]
-    return nodes, outputs, constants
+    return _Part(nodes, outputs, constants)
 
 
 def _free(name: str, taken: list[str]) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from pellucid.plan import Search
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from pellucid.search.study import Trial, higher_is_better, rebuilt
 from pellucid_pipelines.drawing import BLUE, INK, QUIET, drawn
 

@@ -1,5 +1,6 @@
 """A long table, one row per step, as one row per sequence or window, with list columns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,13 +68,7 @@ def widen(table: pa.Table, schema: Schema, spec: plan.Plan) -> tuple[pa.Table, S
     else:
         features = [spec.target, *(name for name in features if name != spec.target)]
         cut = _windows(bounds, windows, numbers_of(table[spec.target]))
-    if cut.count.sum() * len(features) > _MOST_NUMBERS:
-        raise InvalidData(
-            f"{len(cut.count):,} windows of {windows.steps} steps and {len(features)} channels "
-            "do not fit in memory.",
-            where={"path": "data.windows"},
-            remedy="Raise data.windows.stride, or lower data.windows.steps.",
-        )
+    _require_room(cut, windows, len(features))
     steps, offsets = _steps(cut)
     columns = {name: _lists(numbers_of(table[name])[steps], offsets) for name in features}
     kept = {
@@ -128,13 +123,7 @@ def _with_future(
     times = table[windows.time]
     columns[windows.time] = times.take(pa.array(begins + ahead - 1))
     begin, target = f"{windows.time}{_FROM}", f"{spec.target}_next"
-    for name in (begin, target):
-        if name in columns:
-            raise InvalidPlan(
-                f"The windows' own column {name!r} is already there.",
-                where={"path": "data.windows"},
-                remedy="Rename it, or give it the role ignore.",
-            )
+    _require_free((begin, target), columns)
     columns[begin] = times.take(pa.array(begins))
     values = numbers_of(table[spec.target])[begins[:, None] + np.arange(ahead)]
     several = ahead > 1
@@ -200,6 +189,26 @@ def _require_whole_series(table: pa.Table, bounds: Indices, spec: plan.Plan) -> 
             where={"path": "split.column"},
             remedy="Split by the id of the series, or by time.",
         )
+
+
+def _require_room(cut: _Cut, windows: plan.Windows, channels: int) -> None:
+    if cut.count.sum() * channels > _MOST_NUMBERS:
+        raise InvalidData(
+            f"{len(cut.count):,} windows of {windows.steps} steps and {channels} channels "
+            "do not fit in memory.",
+            where={"path": "data.windows"},
+            remedy="Raise data.windows.stride, or lower data.windows.steps.",
+        )
+
+
+def _require_free(names: tuple[str, ...], columns: Mapping[str, object]) -> None:
+    for name in names:
+        if name in columns:
+            raise InvalidPlan(
+                f"The windows' own column {name!r} is already there.",
+                where={"path": "data.windows"},
+                remedy="Rename it, or give it the role ignore.",
+            )
 
 
 def _sequences(bounds: Indices, windows: plan.Windows) -> _Cut:

@@ -25,7 +25,8 @@ from pellucid.db.base import now
 from pellucid.errors import TrainingFailed
 from pellucid.jobs.workspace import Workspace
 from pellucid.monitoring.checks.verdicts import alarms, said
-from pellucid.resources import Dataset, Job
+from pellucid.resources.datasets import Dataset
+from pellucid.resources.jobs import Job
 from pellucid.settings import Settings
 from pellucid.supervisor.services import api_url, on_free_ports, running
 
@@ -58,10 +59,9 @@ def run(settings: Settings, console: Console) -> None:
         PellucidError: a service did not start, or answered with an error.
     """
     own = on_free_ports(settings)  # the usual ones may be taken by `pellucid up`
-    key = next(iter(own.api_keys), None)
     say = _Story(console)
     say.title("Starting MLflow, the API, a worker and the monitor")
-    with running(own, say.fact), Client(api_url(own), key) as client:
+    with running(own, say.fact), Client(api_url(own), own.api_key) as client:
         dataset = _register(client, say)
         job = _train(client, dataset, say)
         workspace = Workspace(settings.home / "jobs" / job.id)

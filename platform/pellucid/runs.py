@@ -11,7 +11,7 @@ from pellucid.plan import Plan, resolve
 
 if TYPE_CHECKING:
     from pellucid.client import Client
-    from pellucid.resources import Job
+    from pellucid.resources.jobs import Job
     from pellucid.tracking.contract import Registry
 
 

@@ -29,6 +29,12 @@ _FROM_FILE = (
 _PLACEHOLDERS = {"changeme", "secret", "placeholder"}
 
 
+def named(entry: str) -> tuple[str, str]:
+    """The name and the key of an entry of `api_keys`; the name of a key alone is empty."""
+    name, _, key = entry.partition(":")
+    return (name.strip(), key.strip()) if key.strip() else ("", entry)
+
+
 class Settings(BaseSettings):
     """All settings, with the defaults of one machine: SQLite, loopback, no keys."""
 
@@ -60,7 +66,10 @@ class Settings(BaseSettings):
     api_keys: Annotated[
         tuple[str, ...],
         NoDecode,
-        Field(description="Comma-separated keys. Required unless the API binds to loopback."),
+        Field(
+            description="Comma-separated, each a key or `NAME:KEY`; what a key does is told "
+            "with its name. Required unless the API binds to loopback."
+        ),
     ] = ()
     mlflow_url: Annotated[
         str, Field(description="The MLflow server. Empty: the one on loopback at `mlflow_port`.")
@@ -243,7 +252,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_open_doors(self) -> Self:
-        if any(key.lower() in _PLACEHOLDERS for key in self.api_keys):
+        if any(named(each)[1].lower() in _PLACEHOLDERS for each in self.api_keys):
             raise ValueError("api_keys holds a placeholder; generate one: openssl rand -hex 32")
         if self.alert_webhook_secret.lower() in _PLACEHOLDERS:
             raise ValueError(
@@ -306,6 +315,11 @@ class Settings(BaseSettings):
     def resolved_mlflow_url(self) -> str:
         """The MLflow server in use."""
         return self.mlflow_url or f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def api_key(self) -> str | None:
+        """What the CLI and the demo send."""
+        return named(self.api_keys[0])[1] if self.api_keys else None
 
     @property
     def resolved_url(self) -> str:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pellucid.resources import Prediction
+from pellucid.resources.predictions import Prediction
 from pellucid_api.engine.answers import PredictionIds, answers, prediction_ids
 from support.serving import make_bundle
 

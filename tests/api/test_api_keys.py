@@ -1,10 +1,13 @@
+from datetime import timedelta
+
 import pytest
 
+from pellucid.db.base import now
 from pellucid.settings import Settings
 from pellucid.tracking.memory import MemoryTracker
 from support.serving import serving
 
-KEYS = ("first-key", "second-key")
+KEYS = ("first-key", "ada:second-key")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,8 @@ def test_a_key_opens(guarded, headers):
         {"Authorization": "Bearer"},
         {"X-API-Key": ""},
         {"X-API-Key": "firſt-key".encode()},
+        {"X-API-Key": "ada:second-key"},
+        {"X-API-Key": "ada"},
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/info", "/v1/nothing", "/docs", "/openapi.json"])
@@ -67,6 +72,26 @@ def test_a_body_without_a_key_is_not_read(guarded, home):
     form = {"file": ("a.csv", b"a,b\n" + b"1,2\n" * 2**20)}
     assert guarded.post("/v1/datasets", files=form).status_code == 401
     assert not (home / "tmp").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "by", "told"),
+    [
+        ("first-key", "bob", "bob"),
+        ("second-key", "ada", "ada"),
+        ("second-key", "bob", "bob (key of ada)"),
+    ],
+)
+def test_what_was_done_is_signed_with_the_keys_name(guarded, key, by, told):
+    headers = {"X-API-Key": key}
+    rules = guarded.get("/v1/alert-rules", headers=headers).json()["rules"]
+    reply = guarded.put("/v1/alert-rules", headers=headers, json={"rules": rules, "by": by})
+    assert reply.json()["by"] == told
+    wanted = {"until": f"{now() + timedelta(hours=1):%FT%TZ}", "by": by, "reason": "a release"}
+    silence = guarded.post("/v1/silences", headers=headers, json=wanted).json()
+    assert silence["by"] == told
+    lifted = guarded.delete(f"/v1/silences/{silence['id']}", headers=headers, params={"by": by})
+    assert lifted.json()["lifted_by"] == told
 
 
 def test_without_keys_everything_is_open(credit):

@@ -9,7 +9,7 @@ from fastapi import routing
 
 from pellucid.db.base import now
 from pellucid.errors import DatabaseUnavailable
-from pellucid.resources import Event, JobStatus
+from pellucid.resources.jobs import Event, JobStatus
 from pellucid_api.routers import events as module
 
 PLAN = {"name": "credit", "data": {"dataset": "d"}, "target": "y"}

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import csv
 
 from pellucid.bundle import EXPLAINER, Bundle
-from pellucid.resources import ExplainedPredictions
+from pellucid.resources.explanations import ExplainedPredictions
 from support.explaining import (
     MEANS,
     STEPS,

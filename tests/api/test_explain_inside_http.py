@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pellucid.resources import ExplainedPredictions
+from pellucid.resources.explanations import ExplainedPredictions
 from pellucid.settings import Settings
 from pellucid.tracking.contract import CHAMPION
 from pellucid.tracking.memory import MemoryTracker

@@ -18,7 +18,7 @@ from pellucid.cli import app
 from pellucid.client import Client
 from pellucid.errors import Conflict, InvalidInput, PellucidError
 from pellucid.jobs.worker import Worker
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 from pellucid.tracking.contract import CHAMPION
 from support import attributed, dying_batch
 from support.workers import at_work

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from pellucid.settings import Settings
 from pellucid.tracking.memory import MemoryTracker
 from support.serving import serving

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from pellucid.resources import ModelSummary, ModelVersionDetail, Page
+from pellucid.resources.base import Page
+from pellucid.resources.models import ModelSummary, ModelVersionDetail
 from support.serving import ROW
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pellucid.resources import Predictions
+from pellucid.resources.predictions import Predictions
 from support.serving import ROW, held_feed, probabilities
 
 PREDICT = "/v1/models/credit/predict"

@@ -19,7 +19,7 @@ from pellucid.cli import app
 from pellucid.client import Client
 from pellucid.errors import Conflict, NotFound, PellucidError
 from pellucid.jobs.worker import Worker
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 from pellucid.tracking.imports import import_onnx
 from support import dying_batch, foreign
 from support.workers import at_work, wait_until

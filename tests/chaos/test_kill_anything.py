@@ -18,7 +18,7 @@ import pytest
 
 from pellucid.datasets import synthetic
 from pellucid.errors import Unavailable
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 from support.stack import Stack, running_stack
 
 ROUNDS = int(os.environ.get("PELLUCID_CHAOS_ROUNDS", "20"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from pellucid.tracking.contract import CHAMPION
 from support.fake_training import EPOCHS
 from support.postgres import PostgresServer

@@ -16,7 +16,7 @@ from pellucid.db.session import Database
 from pellucid.errors import Conflict, IdempotencyConflict, InvalidInput, LeaseLost, NotFound
 from pellucid.jobs import claims, rows
 from pellucid.jobs.queue import Claim, JobQueue, Position
-from pellucid.resources import BATCH_KINDS, Job, JobKind, JobStatus
+from pellucid.resources.jobs import BATCH_KINDS, Job, JobKind, JobStatus
 
 LEASE = 60.0
 
@@ -328,7 +328,7 @@ from pellucid.db.session import Database
 from pellucid.errors import LeaseLost
 from pellucid.jobs import claims as workers_side
 from pellucid.jobs.queue import JobQueue
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 
 workers_side.rest = lambda crashes: timedelta(0)
 url, name = sys.argv[1:]

@@ -25,7 +25,7 @@ from pellucid.db.upgrade import upgrade
 from pellucid.errors import Conflict, LeaseLost
 from pellucid.jobs import claims
 from pellucid.jobs.queue import Claim, JobQueue
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 
 CAP = 2
 QUEUED, RUNNING = JobStatus.QUEUED, JobStatus.RUNNING

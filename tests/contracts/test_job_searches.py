@@ -7,7 +7,7 @@ import pytest
 
 from pellucid.errors import Conflict, LeaseLost
 from pellucid.jobs.queue import Claim, JobQueue
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 
 QUEUED, RUNNING, SUCCEEDED = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SUCCEEDED
 FAILED, CANCELED, PRUNED = JobStatus.FAILED, JobStatus.CANCELED, JobStatus.PRUNED

@@ -19,7 +19,7 @@ from pellucid.jobs.batch import explaining_command
 from pellucid.jobs.workspace import BatchRequest, Workspace
 from pellucid.plan import Plan, resolve
 from pellucid.plan.batch import ExplanationPlan
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from pellucid.schema import Role
 from pellucid_pipelines.train import run as train
 from support.other_bundles import png

@@ -19,7 +19,8 @@ import torch
 from pellucid.bundle import Bundle, Datatype
 from pellucid.datasets import bundled, synthetic
 from pellucid.errors import ModelNotReady, NotFound
-from pellucid.resources import Job, JobStatus, Predictions
+from pellucid.resources.jobs import Job, JobStatus
+from pellucid.resources.predictions import Predictions
 from pellucid_pipelines import loop
 from pellucid_pipelines.export import run_onnx
 from pellucid_pipelines.inspection.inspect import rebuild

@@ -19,7 +19,8 @@ import pytest
 
 from pellucid.bundle import TOKENIZER, WEIGHTS, Bundle
 from pellucid.errors import InvalidRows, ModelNotReady, NotFound
-from pellucid.resources import JobStatus, Predictions
+from pellucid.resources.jobs import JobStatus
+from pellucid.resources.predictions import Predictions
 from support.other_bundles import png
 from support.stack import Stack, running_stack
 

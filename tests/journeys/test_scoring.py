@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pellucid.datasets import synthetic
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from support.stack import Stack, running_stack
 from support.workers import wait_until
 

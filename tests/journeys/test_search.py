@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pellucid.datasets import bundled
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 from support.stack import Stack, running_stack
 from support.workers import wait_until
 

@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.jobs.workspace import Spool, Workspace, metric_entries
 from pellucid.plan import Search
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from pellucid.search.study import Trial
 from pellucid_pipelines import trials
 from pellucid_pipelines.loop import State

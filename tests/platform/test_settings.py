@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidSettings
-from pellucid.settings import Settings, reference
+from pellucid.settings import Settings, named, reference
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,10 +45,18 @@ def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
         Settings.load()
 
 
-def test_a_placeholder_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PELLUCID_API_KEYS", "real,changeme")
+@pytest.mark.parametrize("keys", ["real,changeme", "ada:changeme"])
+def test_a_placeholder_key_is_refused(keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PELLUCID_API_KEYS", keys)
     with pytest.raises(InvalidSettings, match="placeholder"):
         Settings.load()
+
+
+def test_the_first_key_is_sent_without_its_name() -> None:
+    assert Settings().api_key is None
+    assert Settings(api_keys=("abc=", "ada:x")).api_key == "abc="
+    assert Settings(api_keys=("ada: x:y", "b")).api_key == "x:y"
+    assert named("odd:") == ("", "odd:")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])

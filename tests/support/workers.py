@@ -22,7 +22,7 @@ from pellucid.jobs.queue import JobQueue
 from pellucid.jobs.worker import Worker
 from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan, resolve
-from pellucid.resources import Job
+from pellucid.resources.jobs import Job
 from pellucid.schema import Role
 from pellucid.settings import Settings
 from pellucid.tracking.memory import MemoryTracker

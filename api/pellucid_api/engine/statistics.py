@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Self
 
-from pellucid.resources import Quantiles
+from pellucid.resources.models import Quantiles
 
 # Seconds: upper bounds of the histograms' buckets, from 100 us to 10 s.
 BOUNDS = (

@@ -20,7 +20,7 @@ class ServerMetadata(_Message):
     extensions: list[str]
 
 
-class Live(_Message):
+class ServerLive(_Message):
     """Whether the process answers."""
 
     live: bool
@@ -150,7 +150,7 @@ class InferenceStatistics(_Message):
     cache_miss: Duration
 
 
-class ModelStatistics(_Message):
+class VersionInferenceStatistics(_Message):
     """Of one version since it was loaded."""
 
     name: str
@@ -165,4 +165,4 @@ class ModelStatistics(_Message):
 class Statistics(_Message):
     """Of versions in memory."""
 
-    model_stats: list[ModelStatistics]
+    model_stats: list[VersionInferenceStatistics]

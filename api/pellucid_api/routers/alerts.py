@@ -1,6 +1,7 @@
 """Alerts: what fires, who looks after it, what is silenced, and by which rules."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 from fastapi import Path, Query
 
@@ -16,9 +17,10 @@ from pellucid.monitoring.alerts.resources import (
     WantedRules,
     WantedSilence,
 )
-from pellucid.resources import Page
-from pellucid_api.deps import Cursor, Held, Limit
+from pellucid.resources.base import Page
+from pellucid_api.deps import Cursor, Held, Limit, Signed
 
+Wanted = TypeVar("Wanted", WantedAcknowledgement, WantedRules, WantedSilence)
 AlertId = Annotated[str, Path(description="The alert's id.")]
 SilenceId = Annotated[str, Path(description="The silence's id.")]
 
@@ -39,17 +41,19 @@ def show(services: Held, alert_id: AlertId) -> AlertHistory:
     return history.get(services.database, alert_id)
 
 
-def acknowledge(services: Held, alert_id: AlertId, body: WantedAcknowledgement) -> Alert:
+def acknowledge(
+    services: Held, signed: Signed, alert_id: AlertId, body: WantedAcknowledgement
+) -> Alert:
     """Acknowledge an alert: somebody looks after it, and it escalates no more."""
-    return history.acknowledge(services.database, alert_id, body)
+    return history.acknowledge(services.database, alert_id, _signed(body, signed))
 
 
-def silence(services: Held, body: WantedSilence) -> Silence:
+def silence(services: Held, signed: Signed, body: WantedSilence) -> Silence:
     """Silence alerts for a while: they are kept, and nobody is told.
 
     What still fires when the silence ends is told then.
     """
-    return silences.add(services.database, body)
+    return silences.add(services.database, _signed(body, signed))
 
 
 def list_silences(
@@ -62,9 +66,11 @@ def list_silences(
     return silences.listed(services.database, all_=every, cursor=cursor, limit=limit)
 
 
-def lift(services: Held, silence_id: SilenceId, by: Annotated[Person, Query()]) -> Silence:
+def lift(
+    services: Held, signed: Signed, silence_id: SilenceId, by: Annotated[Person, Query()]
+) -> Silence:
     """End a silence before its time. It stays in the list of all."""
-    return silences.lift(services.database, silence_id, by)
+    return silences.lift(services.database, silence_id, signed(by))
 
 
 def rules(services: Held) -> RulesInForce:
@@ -72,6 +78,10 @@ def rules(services: Held) -> RulesInForce:
     return rulebook.in_force(services.database)
 
 
-def set_rules(services: Held, body: WantedRules) -> RulesInForce:
+def set_rules(services: Held, signed: Signed, body: WantedRules) -> RulesInForce:
     """Set all rules, in place of those in force. Open alerts go by them from their next window."""
-    return rulebook.replace(services.database, body)
+    return rulebook.replace(services.database, _signed(body, signed))
+
+
+def _signed(body: Wanted, signed: Callable[[str], str]) -> Wanted:
+    return body.model_copy(update={"by": signed(body.by)})

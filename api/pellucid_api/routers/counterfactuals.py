@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.concurrency import run_in_threadpool
 
-from pellucid import resources
 from pellucid.analysis.counterfactuals import BUDGET, MOST_COLUMNS
 from pellucid.decisions import thresholds
+from pellucid.resources.counterfactuals import Counterfactuals
 from pellucid.schema import Constraint
 from pellucid_api.alterations import answered
 from pellucid_api.deps import Held, ModelName, VersionNumber
@@ -53,7 +53,7 @@ class Question(BaseModel):
 
 async def find(
     services: Held, name: ModelName, question: Question, request: Request
-) -> resources.Counterfactuals:
+) -> Counterfactuals:
     """Find the smallest changes of rows that change the decision.
 
     Few changed columns come first, then small changes; each is verified by the served model.
@@ -67,15 +67,13 @@ async def find(
 
 async def find_with_version(
     services: Held, name: ModelName, version: VersionNumber, question: Question, request: Request
-) -> resources.Counterfactuals:
+) -> Counterfactuals:
     """Find counterfactuals with a certain version, loaded on demand."""
     served = await run_in_threadpool(services.pool.version, name, version)
     return await _answered(served, question, request)
 
 
-async def _answered(
-    served: Served, question: Question, request: Request
-) -> resources.Counterfactuals:
+async def _answered(served: Served, question: Question, request: Request) -> Counterfactuals:
     manifest, tokenizer = served.model.manifest, served.model.tokenizer
     columns = changeable(served, question.frozen, question.constraints)
     desired = question.desired
@@ -95,4 +93,4 @@ async def _answered(
     ]
     answers = await searches.answers(served, feed, wishes, seconds)
     told = answered(manifest, arrays, predicted, wishes, answers)
-    return resources.Counterfactuals(model=served.name, version=served.version, rows=told)
+    return Counterfactuals(model=served.name, version=served.version, rows=told)

@@ -10,7 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from pellucid.errors import InvalidInput, NotFound
-from pellucid.resources import ColumnProfile, Dataset, Job, Lineage, Page
+from pellucid.resources.base import Page
+from pellucid.resources.datasets import ColumnProfile, Dataset, Lineage
+from pellucid.resources.jobs import Job
 from pellucid.schema import Constraint, Role, StorageType
 from pellucid_api.bodies import json_field
 from pellucid_api.deps import Cursor, Held, Limit, Reference

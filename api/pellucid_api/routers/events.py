@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from pellucid.errors import DatabaseUnavailable, InvalidInput
-from pellucid.resources import Event, Job
+from pellucid.resources.jobs import Event, Job
 from pellucid_api.deps import Held, JobId
 from pellucid_api.services import Services
 

@@ -11,7 +11,8 @@ from pellucid.errors import Conflict, NotFound
 from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan
 from pellucid.plan.batch import BatchPlan, ExplanationPlan, ScoringPlan
-from pellucid.resources import Job, JobKind, JobStatus, Page
+from pellucid.resources.base import Page
+from pellucid.resources.jobs import Job, JobKind, JobStatus
 from pellucid_api import batch_submission, submission
 from pellucid_api.bodies import PlanBody
 from pellucid_api.deps import Cursor, Held, JobId, Limit, ModelName

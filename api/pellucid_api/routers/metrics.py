@@ -7,7 +7,7 @@ from fastapi import Request
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import PlainTextResponse, Response
 
-from pellucid.resources import ModelStatistics, VersionStatistics
+from pellucid.resources.models import ModelStatistics, VersionStatistics
 from pellucid_api.deps import Held, ModelName
 from pellucid_api.engine.statistics import Statistics
 

@@ -8,7 +8,8 @@ from starlette.responses import PlainTextResponse
 
 from pellucid.bundle import CARD, Bundle
 from pellucid.errors import NotFound
-from pellucid.resources import ModelSummary, ModelVersionDetail, Page
+from pellucid.resources.base import Page
+from pellucid.resources.models import ModelSummary, ModelVersionDetail
 from pellucid.tracking import promotion
 from pellucid.tracking.contract import CHAMPION, RegisteredModel
 from pellucid_api.deps import Held, ModelName, VersionNumber

@@ -15,13 +15,13 @@ from pellucid_api.oip.parameters import flag
 from pellucid_api.oip.types import (
     IndexEntry,
     InferenceRequest,
-    Live,
     ModelMetadata,
     ModelReady,
-    ModelStatistics,
     Ready,
+    ServerLive,
     ServerMetadata,
     Statistics,
+    VersionInferenceStatistics,
 )
 from pellucid_api.plane.asgi import answer
 from pellucid_api.services import Services
@@ -86,9 +86,9 @@ def server() -> ServerMetadata:
     )
 
 
-def live() -> Live:
+def live() -> ServerLive:
     """Ask whether the process answers."""
-    return Live(live=True)
+    return ServerLive(live=True)
 
 
 def ready(response: Response, services: Held) -> Ready:
@@ -175,7 +175,7 @@ def version_stats(services: Held, name: ModelName, version: VersionNumber) -> St
     """Count the requests of a version."""
     services.pool.version(name, version)
     found = describe.statistics(services.siblings.census(), name, version)
-    return Statistics(model_stats=[ModelStatistics(**found)])
+    return Statistics(model_stats=[VersionInferenceStatistics(**found)])
 
 
 def index(services: Held, body: SmallBody) -> list[IndexEntry]:
@@ -227,7 +227,7 @@ def _statistics(services: Services, *names: str) -> Statistics:
         for name in names
         for version in census.versions(name)
     ]
-    return Statistics(model_stats=[ModelStatistics(**each) for each in found])
+    return Statistics(model_stats=[VersionInferenceStatistics(**each) for each in found])
 
 
 def _metadata(services: Services, served: Served) -> ModelMetadata:

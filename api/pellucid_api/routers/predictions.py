@@ -10,7 +10,7 @@ from fastapi import Path
 from pellucid.errors import NotFound, PellucidError
 from pellucid.monitoring import ids
 from pellucid.monitoring.log import Logged, PredictionLog
-from pellucid.resources import LoggedPrediction
+from pellucid.resources.predictions import LoggedPrediction
 from pellucid_api.deps import Held
 from pellucid_api.services import Services
 

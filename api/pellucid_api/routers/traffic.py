@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from pellucid import resources
 from pellucid.analysis.contests import Verdict, two_proportions
 from pellucid.errors import DatabaseUnavailable
 from pellucid.monitoring.watch.results import Results
+from pellucid.resources import traffic as resources
 from pellucid.tracking import traffic
 from pellucid.tracking.contract import CHALLENGER, CHAMPION, SHADOW, RegisteredModel
 from pellucid_api.deps import Held, ModelName

@@ -56,12 +56,8 @@ def explain(
     background = _sample(background.select(names), spec.background, seed)
     if weights is None:
         weights = np.full(len(background), 1 / len(background))
-    model = copy.deepcopy(network).cpu().eval().requires_grad_(False)
-    reference, dense = (preprocessing(preprocessing.encode(each)) for each in (background, rows))
-    features = preprocessing.features
-    if features.modality == "tabular":
-        model, reference, dense = model.double(), reference.double(), dense.double()
-    counted = torch.from_numpy(weights)
+    model, reference, dense = _prepared(network, preprocessing, background, rows)
+    features, counted = preprocessing.features, torch.from_numpy(weights)
     found = fitting(model, features, reference, counted, dense, spec.method)
 
     places = None
@@ -69,33 +65,53 @@ def explain(
     if features.modality != "tabular":
         prediction, values, places = _inside(found, preprocessing, target, dense, rows)
     elif spec.method == "permutation":
-        method, blocks = spec.method, _starts(preprocessing)
-        values, _ = permutation(model, reference, dense, blocks, seed)
-        prediction = predict(model, dense).double().numpy()
+        method = spec.method
+        prediction, values = _permuted(model, reference, dense, preprocessing, seed)
     else:
-        raw, per_position = found.values(dense)
-        prediction = raw.double().numpy()
-        values = np.add.reduceat(per_position.double().numpy(), _starts(preprocessing), axis=1)
+        prediction, values = _added_up(found, dense, preprocessing)
     base = found.module.get_buffer("base").double().numpy()
-    error = _additivity_error(values, base, prediction)
-
-    regression = target.task == "regression"
-    scale, shift = (target.deviation, target.mean) if regression else (1.0, 0.0)
-    if places is not None:
-        places = replace(places, values=places.values * scale)
-    return Explained(
+    explained = Explained(
         columns=tuple(names),
         outputs=_outputs(target),
-        values=values * scale,
-        base=base * scale + shift,
-        prediction=prediction * scale + shift,
+        values=values,
+        base=base,
+        prediction=prediction,
         rows=rows,
         method=method,
         unit=_unit(target),
-        additivity_error=error,
+        additivity_error=_additivity_error(values, base, prediction),
         places=places,
         attribution=found,
     )
+    return _in_units(explained, target)
+
+
+def _prepared(
+    network: nn.Module, preprocessing: Preprocessing, background: pa.Table, rows: pa.Table
+) -> tuple[nn.Module, Tensor, Tensor]:
+    """The network's copy, and the encoded rows (B or N, *features.shape)."""
+    model = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+    reference, dense = (preprocessing(preprocessing.encode(each)) for each in (background, rows))
+    if preprocessing.features.modality == "tabular":
+        return model.double(), reference.double(), dense.double()
+    return model, reference, dense
+
+
+def _permuted(
+    model: nn.Module, reference: Tensor, dense: Tensor, preprocessing: Preprocessing, seed: int
+) -> tuple[Floats, Floats]:
+    """Predictions, and values (N, columns, outputs) by replacing whole blocks."""
+    values, _ = permutation(model, reference, dense, _starts(preprocessing), seed)
+    return predict(model, dense).double().numpy(), values
+
+
+def _added_up(
+    found: Attribution, dense: Tensor, preprocessing: Preprocessing
+) -> tuple[Floats, Floats]:
+    """Predictions, and values (N, columns, outputs) as sums over each block."""
+    raw, per_position = found.values(dense)
+    values = np.add.reduceat(per_position.double().numpy(), _starts(preprocessing), axis=1)
+    return raw.double().numpy(), values
 
 
 def _inside(
@@ -132,6 +148,18 @@ def _inside(
             dense.numpy(),
             _pieces(preprocessing, rows),
         ),
+    )
+
+
+def _in_units(explained: Explained, target: Target) -> Explained:
+    """In units of the target: of a classification, whose deviation is 1 and mean 0, as it is."""
+    scale, shift, places = target.deviation, target.mean, explained.places
+    return replace(
+        explained,
+        values=explained.values * scale,
+        base=explained.base * scale + shift,
+        prediction=explained.prediction * scale + shift,
+        places=None if places is None else replace(places, values=places.values * scale),
     )
 
 

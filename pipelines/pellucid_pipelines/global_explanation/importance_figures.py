@@ -51,12 +51,8 @@ def importance_figure(
         right.set_title("What the score rests on", fontsize=11)
         worse = "lost" if SCORES[metric].direction == "higher" else "added"
         right.set_xlabel(f"{label_of(metric)} {worse} when the column is shuffled")
-        left.set_yticks(places, [plain(name, 30) for name in names])
-        left.set_ylim(len(names) - 0.5, -0.5)
-        right.tick_params(axis="y", left=False)
-        for axes in (left, right):
-            axes.grid(axis="y", visible=False)
-            axes.xaxis.set_major_locator(MaxNLocator(5))
+        _list_columns(left, names)
+        _side_by_side(left, right)
 
 
 def second_opinion_figure(explained: Explained, found: SecondOpinion, path: Path) -> None:
@@ -70,8 +66,7 @@ def second_opinion_figure(explained: Explained, found: SecondOpinion, path: Path
             sizes, (-0.2, 0.2), (BLUE, ORANGE), ("SHAP", "LIME"), strict=True
         ):
             left.barh(places + shift, size[order], height=0.36, color=colour, label=label)
-        left.set_yticks(places, [plain(explained.columns[i], 30) for i in order])
-        left.set_ylim(len(order) - 0.5, -0.5)
+        _list_columns(left, [explained.columns[i] for i in order])
         left.grid(axis="y", visible=False)
         left.legend(loc="lower right")
         left.set_title(f"A second opinion on {len(found.rows)} rows", fontsize=11)
@@ -89,10 +84,7 @@ def groups_figure(
     """
     largest = sorted(groups, key=lambda each: -len(each.group.rows))[:_GROUPS]
     shown = [each for each in groups if each in largest]
-    means = np.array([each.mean[:-1, output] for each in shown])
-    rows = np.array([len(each.group.rows) for each in shown])
-    about = means - np.average(means, axis=0, weights=rows)
-    order = np.argsort(-(rows @ about**2), kind="stable")[:_SHOWN]
+    order = _most_unlike(shown, output)
     places = np.arange(len(order))
     with drawn(
         directory / f"shap_groups_{file_name(sensitive)}.png", 10.5, 2.1 + 0.42 * len(order)
@@ -100,14 +92,7 @@ def groups_figure(
         left, right = figure.subplots(1, 2, sharey=True)
         left.axvline(0, color=QUIET, linewidth=1)
         for axes in (left, right):
-            axes.hlines(
-                places[:-1] + 0.5,
-                0,
-                1,
-                color=RULE,
-                linewidth=0.6,
-                transform=axes.get_yaxis_transform(),
-            )
+            _rule_between(axes, places)
         for g, each in enumerate(shown):
             at = places + (g - (len(shown) - 1) / 2) * 0.66 / len(shown)
             colour = PALETTE[g]
@@ -117,17 +102,41 @@ def groups_figure(
             left.plot(each.mean[order, output], at, "o", color=colour, markersize=5)
             name = f"{plain(each.group.name)} (n = {len(each.group.rows):,})"
             right.plot(each.size[order, output], at, "o", color=colour, markersize=5, label=name)
-        left.set_yticks(places, [plain(explained.columns[i], 30) for i in order])
-        left.set_ylim(len(order) - 0.5, -0.5)
+        _list_columns(left, [explained.columns[i] for i in order])
         left.set_xlabel(f"mean SHAP value, {explained.unit}")
         right.set_xlabel(f"mean |SHAP value|, {explained.unit}")
         right.set_xlim(left=0)
-        right.tick_params(axis="y", left=False)
-        for axes in (left, right):
-            axes.grid(axis="y", visible=False)
-            axes.xaxis.set_major_locator(MaxNLocator(5))
+        _side_by_side(left, right)
         figure.suptitle(_gap(explained, sensitive, shown, output), x=0.01, ha="left", fontsize=11)
         figure.legend(loc="outside lower left", ncols=4, fontsize=9)
+
+
+def _most_unlike(groups: Sequence[Leaning], output: int) -> np.ndarray:
+    """The columns whose means differ most between the groups, the most different first."""
+    means = np.array([each.mean[:-1, output] for each in groups])
+    rows = np.array([len(each.group.rows) for each in groups])
+    about = means - np.average(means, axis=0, weights=rows)
+    return np.argsort(-(rows @ about**2), kind="stable")[:_SHOWN]
+
+
+def _rule_between(axes: Axes, places: np.ndarray) -> None:
+    """A thin line between each column and the next."""
+    across = axes.get_yaxis_transform()
+    axes.hlines(places[:-1] + 0.5, 0, 1, color=RULE, linewidth=0.6, transform=across)
+
+
+def _list_columns(axes: Axes, columns: Sequence[str]) -> None:
+    """A line for each column, from the top down."""
+    axes.set_yticks(np.arange(len(columns)), [plain(name, 30) for name in columns])
+    axes.set_ylim(len(columns) - 0.5, -0.5)
+
+
+def _side_by_side(left: Axes, right: Axes) -> None:
+    """Two panels over the same columns, which are named once, at the left."""
+    right.tick_params(axis="y", left=False)
+    for axes in (left, right):
+        axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def _agreement(axes: Axes, found: SecondOpinion) -> None:

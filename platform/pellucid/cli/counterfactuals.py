@@ -10,7 +10,7 @@ from pellucid.cli.terminal import Json, connect, say, show_json, show_table
 from pellucid.errors import InvalidRows
 
 if TYPE_CHECKING:
-    from pellucid.resources import Counterfactual, CounterfactualRow, Decision
+    from pellucid.resources.counterfactuals import Counterfactual, CounterfactualRow, Decision
 
 
 def counterfactuals(

@@ -22,7 +22,7 @@ from pellucid.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from pellucid.resources import ColumnProfile, Dataset
+    from pellucid.resources.datasets import ColumnProfile, Dataset
 
 app = typer.Typer(help="Register data sets and look at them.", no_args_is_help=True)
 

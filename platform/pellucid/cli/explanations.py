@@ -11,7 +11,7 @@ from pellucid.cli.terminal import Json, connect, say, show_json, show_table
 from pellucid.errors import InvalidRows
 
 if TYPE_CHECKING:
-    from pellucid.resources import ExplainedPrediction
+    from pellucid.resources.explanations import ExplainedPrediction
 
 
 def explain(

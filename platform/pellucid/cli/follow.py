@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from pellucid.client import Client
-from pellucid.resources import Event, Job
+from pellucid.resources.jobs import Event, Job
 
 _LINES_PER_JOB = 10
 

@@ -23,7 +23,7 @@ from pellucid.errors import Conflict, InvalidPlan, PellucidError
 
 if TYPE_CHECKING:
     from pellucid.client import Client
-    from pellucid.resources import Job
+    from pellucid.resources.jobs import Job
 
 app = typer.Typer(help="Look at jobs, cancel and retry them.", no_args_is_help=True)
 
@@ -91,7 +91,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the jobs, newest first."""
-    from pellucid.resources import JobKind, JobStatus
+    from pellucid.resources.jobs import JobKind, JobStatus
 
     if status and status not in list(JobStatus):
         raise typer.BadParameter(f"{status!r} is none of {', '.join(JobStatus)}")

@@ -19,7 +19,8 @@ from pellucid.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from pellucid.resources import ModelSummary, Prediction, Predictions, Quantiles
+    from pellucid.resources.models import ModelSummary, Quantiles
+    from pellucid.resources.predictions import Prediction, Predictions
 
 app = typer.Typer(help="Look at registered models; promote and roll back.", no_args_is_help=True)
 

@@ -112,7 +112,7 @@ def explain_as_job(
         Conflict: the job does not succeed.
     """
     from pellucid.cli.jobs import ended, require_success
-    from pellucid.resources import ExplanationMethod
+    from pellucid.resources.jobs import ExplanationMethod
 
     offered = get_args(ExplanationMethod)
     method: ExplanationMethod | None = next((each for each in offered if each == how.method), None)

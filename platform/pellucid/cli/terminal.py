@@ -48,7 +48,7 @@ def connect() -> Iterator["Client"]:
     from pellucid.settings import Settings
 
     settings = Settings.load()
-    with Client(settings.resolved_url, next(iter(settings.api_keys), None)) as client:
+    with Client(settings.resolved_url, settings.api_key) as client:
         yield client
 
 

@@ -8,7 +8,7 @@ from pellucid.cli.terminal import Json, connect, say, show_facts, show_json, sho
 from pellucid.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from pellucid.resources import Comparison, Contender, Side, Traffic
+    from pellucid.resources.traffic import Comparison, Contender, Side, Traffic
 
 app = typer.Typer(
     help="Let versions compete with a champion, and compare them.", no_args_is_help=True

@@ -24,12 +24,9 @@ from pellucid.client.jobs import Jobs
 from pellucid.client.models import Models
 from pellucid.client.monitoring import Monitoring
 from pellucid.monitoring.feedback.receipts import FeedbackReceipt
-from pellucid.resources import (
-    Counterfactuals,
-    ExplainedPredictions,
-    LoggedPrediction,
-    Predictions,
-)
+from pellucid.resources.counterfactuals import Counterfactuals
+from pellucid.resources.explanations import ExplainedPredictions
+from pellucid.resources.predictions import LoggedPrediction, Predictions
 
 __all__ = ["Client"]
 

@@ -13,7 +13,7 @@ from pellucid.monitoring.alerts.resources import (
     Silence,
 )
 from pellucid.monitoring.alerts.rules import Rule
-from pellucid.resources import Page
+from pellucid.resources.base import Page
 
 
 class Alerts:

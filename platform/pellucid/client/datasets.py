@@ -8,7 +8,8 @@ from typing import Any, BinaryIO
 import httpx
 
 from pellucid.client.connection import Connection, given, segment
-from pellucid.resources import ColumnProfile, Dataset, Lineage, Page
+from pellucid.resources.base import Page
+from pellucid.resources.datasets import ColumnProfile, Dataset, Lineage
 
 Progress = Callable[[int, int], None]  # bytes sent, bytes in all
 Columns = list[ColumnProfile]

@@ -8,7 +8,8 @@ from typing import Any
 
 from pellucid.client.connection import Connection, given, segment
 from pellucid.errors import Unavailable
-from pellucid.resources import Event, ExplanationMethod, Job, JobKind, JobStatus, Page
+from pellucid.resources.base import Page
+from pellucid.resources.jobs import Event, ExplanationMethod, Job, JobKind, JobStatus
 
 _SILENCE_SECONDS = 60  # the service sends heartbeats well within it
 _RECONNECT_SECONDS = (0.2, 0.5, 1, 2, 5)

@@ -1,14 +1,9 @@
 """Registered models over REST."""
 
 from pellucid.client.connection import Connection, given, segment
-from pellucid.resources import (
-    Comparisons,
-    ModelStatistics,
-    ModelSummary,
-    ModelVersionDetail,
-    Page,
-    Traffic,
-)
+from pellucid.resources.base import Page
+from pellucid.resources.models import ModelStatistics, ModelSummary, ModelVersionDetail
+from pellucid.resources.traffic import Comparisons, Traffic
 
 Summaries = list[ModelSummary]
 

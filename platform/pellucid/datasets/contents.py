@@ -21,7 +21,7 @@ from pathlib import Path
 from pellucid.datasets.engine import storage_errors
 from pellucid.datasets.ingest import Ingested, ingest
 from pellucid.datasets.profiling import profile_file
-from pellucid.resources import ColumnProfile
+from pellucid.resources.datasets import ColumnProfile
 from pellucid.schema import Schema, StorageType
 
 _DATA = "data.parquet"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pellucid.analysis.profiles import profile_images, profile_lists
 from pellucid.datasets.objects import read_batches
 from pellucid.raw import images
-from pellucid.resources import ColumnProfile
+from pellucid.resources.datasets import ColumnProfile
 from pellucid.schema import StorageType
 
 _DIGEST_BYTES = 16

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pellucid.analysis.profiles import Counted, profile_numbers, profile_strings
 from pellucid.datasets.engine import connection, first_row, literal, storage_errors
 from pellucid.datasets.object_profiling import profile_objects
-from pellucid.resources import ColumnProfile
+from pellucid.resources.datasets import ColumnProfile
 from pellucid.schema import StorageType
 
 _BATCH_ROWS = 2**16

@@ -21,7 +21,8 @@ from pellucid.db.tables.datasets import DatasetRow
 from pellucid.errors import InvalidData, InvalidInput, NotFound
 from pellucid.plan import NAME_PATTERN
 from pellucid.raw import images
-from pellucid.resources import ColumnProfile, Dataset, Page
+from pellucid.resources.base import Page
+from pellucid.resources.datasets import ColumnProfile, Dataset
 from pellucid.schema import Column, Constraint, Role, Schema, StorageType
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

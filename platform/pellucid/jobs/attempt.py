@@ -27,7 +27,8 @@ from pellucid.jobs.lease import Canceled, Lease, Lost, Stopping
 from pellucid.jobs.publishing import Publisher
 from pellucid.jobs.queue import Claim, JobQueue
 from pellucid.jobs.workspace import Workspace
-from pellucid.resources import Dataset, Job, JobStatus
+from pellucid.resources.datasets import Dataset
+from pellucid.resources.jobs import Job, JobStatus
 from pellucid.tracking.contract import Tracker
 
 _log = logging.getLogger(__name__)

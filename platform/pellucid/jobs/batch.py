@@ -11,7 +11,8 @@ from pellucid.jobs.attempt import Attempt, Command, Ending
 from pellucid.jobs.publishing import interruptible
 from pellucid.jobs.workspace import AnyPlan, BatchRequest
 from pellucid.plan.batch import ExplanationPlan, ScoringPlan
-from pellucid.resources import Dataset, JobStatus
+from pellucid.resources.datasets import Dataset
+from pellucid.resources.jobs import JobStatus
 
 
 def scoring_command(directory: Path) -> list[str]:

@@ -19,7 +19,7 @@ from pellucid.jobs.rows import (
     to_job,
 )
 from pellucid.jobs.table import Claim, JobTable, Position, holds, lease_lost
-from pellucid.resources import Job, JobKind, JobStatus
+from pellucid.resources.jobs import Job, JobKind, JobStatus
 
 _FINAL = [status for status in JobStatus if status.final]
 

@@ -6,7 +6,7 @@ import threading
 from pellucid.errors import NotFound, PellucidError, Unavailable
 from pellucid.jobs.queue import JobQueue
 from pellucid.jobs.workspace import Workspace
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 from pellucid.settings import Settings
 from pellucid.tracking.contract import RunStatus, Tracker
 from pellucid.tracking.page import open_run

@@ -16,7 +16,7 @@ from pellucid.jobs.exits import describe
 from pellucid.jobs.launchers.contract import Launcher
 from pellucid.jobs.lease import Lease
 from pellucid.jobs.workspace import Workspace
-from pellucid.resources import Job
+from pellucid.resources.jobs import Job
 from pellucid.tracking.contract import Registry, Tracker
 from pellucid.tracking.publish import Published, publish
 

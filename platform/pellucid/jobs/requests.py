@@ -10,7 +10,8 @@ from pellucid.db.tables.jobs import JobEventRow, JobRow
 from pellucid.errors import Conflict, IdempotencyConflict, InvalidInput, InvalidPlan
 from pellucid.jobs.rows import ask_to_end, storable, to_event, to_job, wait_again
 from pellucid.jobs.table import JobTable, no_such_job
-from pellucid.resources import Event, Job, JobKind, JobStatus, Page
+from pellucid.resources.base import Page
+from pellucid.resources.jobs import Event, Job, JobKind, JobStatus
 
 _LONGEST_KEY = 255
 _LARGEST_SEQ = 2**31 - 1

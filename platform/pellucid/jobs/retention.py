@@ -6,7 +6,7 @@ import threading
 
 from pellucid.errors import DatabaseUnavailable
 from pellucid.jobs.queue import JobQueue
-from pellucid.resources import BATCH_KINDS
+from pellucid.resources.jobs import BATCH_KINDS
 from pellucid.settings import Settings
 
 _log = logging.getLogger(__name__)

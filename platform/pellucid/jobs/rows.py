@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from pellucid.db.tables.jobs import JobEventRow, JobRow
-from pellucid.resources import BATCH_KINDS, Event, Job, JobStatus
+from pellucid.resources.jobs import BATCH_KINDS, Event, Job, JobStatus
 
 _FIRST_REST_SECONDS = 0.5  # after the first crash; doubled with each further one
 _LONGEST_REST_SECONDS = 30.0

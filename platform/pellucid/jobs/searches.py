@@ -13,7 +13,7 @@ from sqlalchemy import select
 from pellucid.db.tables.jobs import JobRow
 from pellucid.jobs.rows import ask_to_end, due, move, record, start, storable, to_job
 from pellucid.jobs.table import Claim, JobTable
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 
 
 class Searches(JobTable):

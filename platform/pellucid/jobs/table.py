@@ -20,7 +20,7 @@ from pellucid.db.session import Database
 from pellucid.db.tables.jobs import JobRow
 from pellucid.errors import LeaseLost, NotFound
 from pellucid.jobs.rows import move, new_id, to_job
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 
 
 class Position(NamedTuple):

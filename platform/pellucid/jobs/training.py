@@ -14,7 +14,7 @@ from pellucid.jobs.lease import Lost
 from pellucid.jobs.queue import Claim
 from pellucid.jobs.workspace import Request, Workspace
 from pellucid.plan import Plan, resolve
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from pellucid.tracking.page import flatten, open_run
 from pellucid.tracking.publish import Published
 from pellucid.tracking.shipper import MetricShipper

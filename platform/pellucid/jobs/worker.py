@@ -29,7 +29,7 @@ from pellucid.jobs.retention import Retention
 from pellucid.jobs.training import TrainingAttempt
 from pellucid.jobs.workspace import Workspace
 from pellucid.logs import configure_logging
-from pellucid.resources import JobKind
+from pellucid.resources.jobs import JobKind
 from pellucid.settings import Settings
 from pellucid.tracking.contract import Registry, Tracker
 from pellucid.tracking.mlflow import connect

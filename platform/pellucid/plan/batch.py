@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from pellucid.plan.base import Count, Name, Part
-from pellucid.resources import ExplanationMethod
+from pellucid.resources.jobs import ExplanationMethod
 
 
 class BatchPlan(Part):

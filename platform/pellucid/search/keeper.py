@@ -17,7 +17,7 @@ from pellucid.errors import InvalidPlan, LeaseLost, PellucidError, Unavailable
 from pellucid.jobs.lease import Interrupted, Lease
 from pellucid.jobs.queue import Claim, JobQueue
 from pellucid.plan import Plan, Search
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 from pellucid.search.records import Records
 from pellucid.search.space import best_of, trial_plan
 from pellucid.search.study import Trial, best, hopeless, suggest

@@ -5,7 +5,7 @@ from typing import Any
 
 from pellucid.jobs.queue import JobQueue
 from pellucid.plan import Search
-from pellucid.resources import Event, Job, JobStatus
+from pellucid.resources.jobs import Event, Job, JobStatus
 from pellucid.search.space import best_of
 from pellucid.search.study import Trial
 

@@ -23,7 +23,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from pellucid.plan import Choice, Range, Search, Space
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

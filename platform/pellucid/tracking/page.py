@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pellucid.resources import Job
+from pellucid.resources.jobs import Job
 from pellucid.tracking.contract import Tracker
 
 

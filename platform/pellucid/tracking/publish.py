@@ -18,7 +18,7 @@ from pellucid.bundle import CARD, EXPLANATIONS, PROVENANCE
 from pellucid.errors import Conflict, PellucidError, Unavailable
 from pellucid.jobs.workspace import Workspace
 from pellucid.plan import Plan
-from pellucid.resources import Job
+from pellucid.resources.jobs import Job
 from pellucid.tracking.contract import (
     CHALLENGER,
     CHAMPION,

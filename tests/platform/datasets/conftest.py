@@ -9,7 +9,7 @@ from pellucid.datasets.store import DatasetStore
 from pellucid.db import tables  # noqa: F401  # fills the metadata
 from pellucid.db.base import Base
 from pellucid.db.session import Database
-from pellucid.resources import Dataset
+from pellucid.resources.datasets import Dataset
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from PIL import Image
 from pellucid.datasets.readers import arrays, class_folders
 from pellucid.datasets.store import DatasetStore
 from pellucid.errors import InvalidData, StorageFull
-from pellucid.resources import Dataset
+from pellucid.resources.datasets import Dataset
 
 Add = Callable[..., Dataset]
 

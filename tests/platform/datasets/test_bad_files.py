@@ -15,7 +15,7 @@ import pytest
 from pellucid.datasets import contents, ingest
 from pellucid.datasets.store import DatasetStore
 from pellucid.errors import InvalidData, NotFound, StorageFull
-from pellucid.resources import Dataset
+from pellucid.resources.datasets import Dataset
 
 Add = Callable[..., Dataset]
 

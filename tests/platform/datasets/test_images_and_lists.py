@@ -20,7 +20,7 @@ from pellucid.datasets.content import content_hash
 from pellucid.datasets.ingest import ingest
 from pellucid.datasets.png import encode
 from pellucid.datasets.store import DatasetStore
-from pellucid.resources import Dataset
+from pellucid.resources.datasets import Dataset
 from pellucid.schema import Kind, Role
 
 Add = Callable[..., Dataset]

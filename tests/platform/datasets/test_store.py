@@ -16,7 +16,7 @@ from pellucid.datasets.store import DatasetStore
 from pellucid.db.base import Base
 from pellucid.db.session import Database
 from pellucid.errors import InvalidInput, NotFound
-from pellucid.resources import Dataset
+from pellucid.resources.datasets import Dataset
 from pellucid.schema import Role, StorageType
 
 Add = Callable[..., Dataset]

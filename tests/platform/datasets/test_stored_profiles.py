@@ -8,7 +8,7 @@ import pytest
 
 from pellucid.datasets import profiling
 from pellucid.datasets.store import DatasetStore
-from pellucid.resources import Dataset
+from pellucid.resources.datasets import Dataset
 from pellucid.schema import Role
 
 Add = Callable[..., Dataset]

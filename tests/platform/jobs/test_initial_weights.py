@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pellucid.bundle import WEIGHTS, Bundle
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from support.serving import make_bundle
 from support.workers import Bench
 

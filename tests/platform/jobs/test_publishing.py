@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.jobs.launchers.local import LocalLauncher, LocalProcess
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from pellucid.tracking.contract import CHALLENGER, CHAMPION, ModelVersion
 from pellucid.tracking.memory import MemoryTracker
 from support.workers import Bench, wait_until

@@ -9,7 +9,7 @@ import pytest
 from pellucid.db.base import now
 from pellucid.db.tables.jobs import JobRow
 from pellucid.jobs.retention import Retention
-from pellucid.resources import BATCH_KINDS, JobKind
+from pellucid.resources.jobs import BATCH_KINDS, JobKind
 from support.workers import Bench
 
 DAYS = 30

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.jobs.launchers.local import LocalLauncher
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from pellucid.tracking.contract import CHAMPION, RunStatus
 from support.fake_training import EPOCHS
 from support.workers import Bench, wait_until

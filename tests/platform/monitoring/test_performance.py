@@ -18,7 +18,7 @@ from pellucid.analysis.watching.performance import Found, Minimums, measure, ver
 from pellucid.analysis.watching.signals import Signal, Status
 from pellucid.bundle import Manifest, Parity
 from pellucid.errors import InvalidData
-from pellucid.monitoring.checks import performance
+from pellucid.monitoring.checks import performance, sampling
 from pellucid.monitoring.feedback.labelled import labelled
 from pellucid.monitoring.feedback.truths import Truth
 from pellucid.monitoring.log import PredictionLog
@@ -72,8 +72,12 @@ def parts(desk: Desk, window: Window = WINDOW) -> Iterator[pa.RecordBatch]:
     return labelled(PredictionLog(desk.log), desk.labels, window, performance.COLUMNS)
 
 
-def judge(desk: Desk, *arguments: Any, **named: Any) -> Any:
-    return performance.judge(parts(desk), *(arguments or (manifest(),)), **named)
+def judge(desk: Desk, told: Manifest | None = None, held_out: Path | None = None) -> Any:
+    logged = PredictionLog(desk.log).parts(
+        WINDOW.model, WINDOW.start, WINDOW.end, version=WINDOW.version, columns=sampling.COLUMNS
+    )
+    sample = sampling.sampled(logged)
+    return performance.judge(parts(desk), told or manifest(), None, held_out, sample)
 
 
 def by_subject(signals: Sequence[Signal], kind: str = "performance") -> dict[str, Signal]:
@@ -307,10 +311,10 @@ def test_odd_windows_are_judged_all_the_same(desk: Desk, tmp_path: Path) -> None
     assert (figures.labelled, figures.measured_on) == (1, 1)
     one = Window("credit", 1, WINDOW.start, MOMENT + timedelta(milliseconds=1))
     single = pa.concat_batches([next(parts(desk, one)).slice(0, 1)])
-    signals, figures = performance.judge([single], manifest(), sample)
+    signals, figures = performance.judge([single], manifest(), None, sample, [single])
     assert figures.predictions == 1
     assert {each.status for each in signals} <= {Status.UNCLEAR, Status.ABSENT}
-    signals, figures = performance.judge([single.drop_columns(["inputs", "outputs"])], manifest())
+    signals, figures = performance.judge([single.drop_columns(["outputs"])], manifest())
     assert {each.status for each in signals} == {Status.ABSENT}
     assert figures.measured == {}
 

@@ -27,7 +27,7 @@ from pellucid.monitoring.alerts.retraining import Retraining
 from pellucid.monitoring.alerts.rules import Retrain, Rule
 from pellucid.monitoring.columns import Columns
 from pellucid.plan import Plan, resolve
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 from pellucid.schema import Kind, Role
 from pellucid.settings import Settings
 from pellucid.tracking import traffic

@@ -11,7 +11,7 @@ import pytest
 from pellucid.db.base import now
 from pellucid.errors import Conflict, LeaseLost
 from pellucid.jobs.queue import Claim
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 from pellucid.search import keeper as keepers
 from pellucid.search.keeper import PARENT_TAG, SearchKeeper
 from pellucid.tracking.memory import MemoryTracker

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.plan import Search
-from pellucid.resources import JobStatus
+from pellucid.resources.jobs import JobStatus
 from pellucid.search.study import Trial, at_rungs, best, hopeless, rebuilt, suggest
 
 RUNNING, SUCCEEDED = JobStatus.RUNNING, JobStatus.SUCCEEDED

@@ -15,7 +15,7 @@ import pytest
 from pellucid.errors import Conflict, NotFound, TrackerUnavailable, TrainingFailed
 from pellucid.jobs.workspace import Request, Spool, Workspace, metric_entries
 from pellucid.plan import Plan
-from pellucid.resources import Job, JobStatus
+from pellucid.resources.jobs import Job, JobStatus
 from pellucid.schema import Column, Role, Schema, StorageType
 from pellucid.settings import Settings
 from pellucid.tracking.memory import MemoryRun, MemoryTracker

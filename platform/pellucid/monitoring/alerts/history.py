@@ -16,7 +16,7 @@ from pellucid.monitoring.alerts.resources import (
     AlertState,
     WantedAcknowledgement,
 )
-from pellucid.resources import Page
+from pellucid.resources.base import Page
 
 
 def listed(

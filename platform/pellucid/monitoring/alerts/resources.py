@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from pellucid.monitoring.alerts.rules import Match, Rule, Rules, Severity
-from pellucid.resources import Resource
+from pellucid.resources.base import Resource
 
 AlertState = Literal["pending", "firing", "resolved"]
 Person = Annotated[

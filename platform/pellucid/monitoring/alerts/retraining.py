@@ -34,7 +34,8 @@ from pellucid.monitoring.log import PredictionLog
 from pellucid.monitoring.profiles.windows import Window
 from pellucid.monitoring.watch.references import References
 from pellucid.plan import Plan, resolve
-from pellucid.resources import Dataset, Job, JobStatus
+from pellucid.resources.datasets import Dataset
+from pellucid.resources.jobs import Job, JobStatus
 from pellucid.settings import Settings
 from pellucid.tracking import traffic
 from pellucid.tracking.contract import CHALLENGER, CHAMPION, Registry

@@ -18,7 +18,8 @@ SinkName = Literal["log", "webhook", "slack", "email"]
 ALL_SINKS: tuple[SinkName, ...] = ("log", "webhook", "slack", "email")
 _MONTH = 30 * 86400
 
-Glob = Annotated[str, Field(min_length=1, max_length=200)]
+_KEPT = r"^[^\x00]*$"  # by every database as it is; less a NUL, a name may be empty or another's
+Glob = Annotated[str, Field(min_length=1, max_length=200, pattern=_KEPT)]
 Seconds = Annotated[int, Field(ge=0, le=366 * 86400)]
 
 
@@ -75,7 +76,7 @@ class Retrain(_Part):
 class Rule(_Part):
     """What is made of the signals that it fits."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=_KEPT)]
     match: Match = Match()
     min_effect: Annotated[
         FiniteFloat | None, Field(description="Least |effect|; without one a signal does not fit.")

@@ -14,7 +14,7 @@ from pellucid.jobs.rows import new_id, storable
 from pellucid.monitoring.alerts.episodes import record
 from pellucid.monitoring.alerts.resources import Silence, WantedSilence
 from pellucid.monitoring.alerts.rules import Match
-from pellucid.resources import Page
+from pellucid.resources.base import Page
 
 _LONGEST = timedelta(days=366)
 

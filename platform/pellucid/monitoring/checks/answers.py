@@ -40,19 +40,19 @@ class Reader:
 
     def answers(self, outputs: pa.StructArray) -> tuple[Answers, NDArray[np.bool_]]:
         """Classes and probabilities; and (N,) which rows have both, those returned."""
-        fields = _fields(outputs)
+        told = fields(outputs)
         names = pa.array([str(each) for each in self.truth.classes], pa.string())
-        given = pc.index_in(fields["label"].cast(pa.string()), value_set=names).fill_null(-1)
+        given = pc.index_in(told["label"].cast(pa.string()), value_set=names).fill_null(-1)
         label = np.asarray(given.to_numpy(zero_copy_only=False), np.int64)
-        shares = _matrix(fields.get("probabilities"), len(outputs), len(names))
+        shares = matrix(told.get("probabilities"), len(outputs), len(names))
         usable = (label >= 0) & np.isfinite(shares).all(1)
         return Answers(shares[usable], label[usable]), usable
 
     def values(self, outputs: pa.StructArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Numbers (n,), or (n, steps) of a forecast; and (N,) which rows have them."""
-        value = _fields(outputs).get("value")
+        value = fields(outputs).get("value")
         steps = self.truth.steps
-        found = _matrix(value, len(outputs), steps) if steps else _numbers(value, len(outputs))
+        found = matrix(value, len(outputs), steps) if steps else _numbers(value, len(outputs))
         usable = np.asarray(np.isfinite(found.reshape(len(found), -1)).all(1))
         return found[usable], usable
 
@@ -81,7 +81,8 @@ def joined(parts: Sequence[Outcomes]) -> Outcomes:
     )
 
 
-def _fields(struct: pa.StructArray) -> dict[str, Any]:
+def fields(struct: pa.StructArray) -> dict[str, Any]:
+    """The columns of a struct, by name."""
     names = [field.name for field in struct.type]
     return dict(zip(names, struct.flatten(), strict=True))
 
@@ -93,8 +94,8 @@ def _numbers(values: Any, rows: int) -> NDArray[np.float64]:
     return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
-def _matrix(values: Any, rows: int, columns: int) -> NDArray[np.float64]:
-    """(rows, columns); NaN where there are no lists of so many numbers."""
+def matrix(values: Any, rows: int, columns: int) -> NDArray[np.float64]:
+    """Lists as (rows, columns); NaN where there is none of so many numbers."""
     absent = np.full((rows, columns), np.nan)
     if values is None or not pa.types.is_list(values.type):
         return absent

@@ -21,6 +21,7 @@ from pellucid.analysis.fairness.disparities import Disparity
 from pellucid.analysis.watching.signals import Signal, Status
 from pellucid.bundle import Input, Manifest
 from pellucid.monitoring.arrays import unpacked
+from pellucid.monitoring.checks.answers import fields, matrix
 from pellucid.plan import Evaluation
 
 COLUMNS = ("outputs", "sensitive")
@@ -95,8 +96,8 @@ class _Counted:
         names = part.schema.names
         if not len(part) or "outputs" not in names:
             return
-        outputs = _fields(part.column("outputs"))
-        held = _fields(part.column("sensitive")) if "sensitive" in names else {}
+        outputs = fields(part.column("outputs"))
+        held = fields(part.column("sensitive")) if "sensitive" in names else {}
         coded = [
             sensitive.coded(each, held.get(each.name, pa.nulls(len(part))))
             for each in self._columns
@@ -113,7 +114,9 @@ class _Counted:
         predicted = self._indices(outputs["label"])
         known = predicted >= 0
         truth = None if label is None else self._indices(label)
-        shares = _matrix(outputs.get("probabilities"), len(self._places))
+        told, shares = outputs.get("probabilities"), None
+        if told is not None and pa.types.is_list(told.type):
+            shares = matrix(told, len(told), len(self._places))
         rows = np.flatnonzero(known & (True if shares is None else np.isfinite(shares).all(1)))
         self._note(rows, truth if truth is None else truth >= 0)
         self.audit.add(
@@ -223,22 +226,6 @@ def _small(disparity: Disparity, least: int) -> str:
 
 def _taken(coded: Coded, rows: NDArray[np.int64]) -> Coded:
     return Coded(coded.column, coded.names, coded.unknown, coded.codes[rows])
-
-
-def _fields(structs: pa.StructArray) -> dict[str, pa.Array]:
-    names = [field.name for field in structs.type]
-    return dict(zip(names, structs.flatten(), strict=True))
-
-
-def _matrix(lists: pa.Array | None, width: int) -> NDArray[np.float32] | None:
-    """Probabilities (rows, classes); NaN where a row has none; None where they cannot be read."""
-    if lists is None or not pa.types.is_list(lists.type):
-        return None
-    found = np.full((len(lists), width), np.nan, np.float32)
-    fits = pc.equal(pc.list_value_length(lists), width).fill_null(False)
-    chosen = lists.filter(fits).flatten().to_numpy(zero_copy_only=False)
-    found[fits.to_numpy(zero_copy_only=False)] = chosen.reshape(-1, width)
-    return found
 
 
 def _numbers(values: pa.Array) -> NDArray[np.float64]:

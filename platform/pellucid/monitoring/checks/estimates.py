@@ -1,5 +1,6 @@
 """Estimates of a window's performance, from the bundle's sample and some of the window's rows."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,19 +8,17 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pellucid.analysis.calibration import Floats
 from pellucid.analysis.intervals import Interval
 from pellucid.analysis.scores import Outcomes, Score
 from pellucid.analysis.watching import estimation
-from pellucid.analysis.watching.drift.tables import Rows, tabulate
+from pellucid.analysis.watching.drift.tables import Rows, Table, tabulate
 from pellucid.analysis.watching.estimation import Answers
-from pellucid.errors import InvalidData
+from pellucid.bundle import Manifest
 from pellucid.monitoring.checks.answers import Reader
-from pellucid.monitoring.profiles.windows import columns_of
+from pellucid.monitoring.checks.rows import arrays, held_out
 
-ROWS = 5_000  # of a window that are looked at, at most
 SCORES = (
     "accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss",
     "brier", "mae", "mse", "rmse",
@@ -40,28 +39,18 @@ class HeldOut:
     outcomes: Outcomes
 
     @classmethod
-    def read(cls, path: Path, reader: Reader) -> Self | None:
+    def read(cls, path: Path, manifest: Manifest) -> Self | None:
         """The rows of a bundle's sample.parquet; None where it has no truth.
 
         Raises:
             InvalidData: the file cannot be read.
         """
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise InvalidData(
-                f"The sample cannot be read: {error}.", where={"file": str(path)}
-            ) from error
-        if "target" not in table.column_names or "outputs" not in table.column_names:
+        rows = held_out(path)
+        if not len(rows) or not {"outputs", "target"} <= set(rows.schema.names):
             return None
-        table = table.combine_chunks()
-        outputs = pa.concat_arrays(table.column("outputs").chunks) if len(table) else None
-        if outputs is None:
-            return None
-        outcomes, usable = reader.outcomes(outputs, _texts(table.column("target")))
-        kept = table.filter(pa.array(usable)).drop_columns(["target"]).combine_chunks()
-        columns = _rows(kept.to_batches(), reader) if len(kept) else {}
-        return cls(columns, outcomes)
+        reader = Reader.of(manifest)
+        outcomes, usable = reader.outcomes(rows.column("outputs"), _texts(rows.column("target")))
+        return cls(arrays([rows.filter(pa.array(usable))], manifest), outcomes)
 
 
 @dataclass(frozen=True)
@@ -71,20 +60,25 @@ class Estimate:
     Attributes:
         rows: of the window that it was taken on.
         effective_rows: of the sample, weighted to look like the window.
-        unreliable: why it should not be trusted; "" otherwise.
     """
 
     method: Literal["cbpe", "dle"]
     found: dict[str, Interval]
     rows: int
     effective_rows: float
-    unreliable: str = ""
+
+    @property
+    def unreliable(self) -> str:
+        """Why it should not be trusted; "" where it may be."""
+        if self.effective_rows >= _FEWEST_EFFECTIVE:
+            return ""
+        return "Few held-out rows are like this window's, so it says little."
 
 
 def estimate(
     window: Sequence[pa.RecordBatch],
-    held_out: HeldOut,
-    reader: Reader,
+    known: HeldOut,
+    manifest: Manifest,
     scores: Sequence[Score],
     *,
     confidence: float = 0.95,
@@ -93,8 +87,8 @@ def estimate(
 
     Args:
         window: some of its rows, with the log's structs `inputs` and `outputs`.
-        held_out: the version's sample.
-        reader: of the version's outputs.
+        known: the version's held-out rows.
+        manifest: of the version.
         scores: to be estimated, of `SCORES`.
         confidence: of the limits.
 
@@ -102,76 +96,64 @@ def estimate(
         None where there are too few rows on either side, or nothing to estimate.
     """
     window = [each for each in window if "outputs" in each.schema.names]
-    sizes = len(held_out.outcomes), sum(map(len, window))
-    if min(sizes) < _FEWEST or not scores:
+    if min(len(known.outcomes), sum(map(len, window))) < _FEWEST or not scores:
         return None
-    columns = tabulate(held_out.columns, _rows(window, reader))
-    weight = np.ones(sizes[0])
-    if columns.names:
-        weight = estimation.density_ratio(columns.reference, columns.window)
+    reader, table = Reader.of(manifest), tabulate(known.columns, arrays(window, manifest))
+    weight = np.ones(len(known.outcomes))
+    if table.names:
+        weight = estimation.density_ratio(table.reference, table.window)
+    if reader.classifies:
+        answers = _answers(window, reader)
+        rows, found = len(answers), _scores(answers, known.outcomes, scores, weight, confidence)
+    else:
+        rows, found = len(table.window), _errors(table, known.outcomes, scores, confidence)
+    method: Literal["cbpe", "dle"] = "cbpe" if reader.classifies else "dle"
     effective = estimation.effective_rows(weight)
-    unreliable = (
-        "Few held-out rows are like this window's, so it says little."
-        if effective < _FEWEST_EFFECTIVE
-        else ""
-    )
-    if not reader.classifies:
-        if not columns.names:
-            return None
-        error = held_out.outcomes.error
-        found = estimation.regression(
-            columns.reference, error, columns.window, confidence=confidence
-        )
-        found = {score.name: found[score.name] for score in scores}
-        return Estimate("dle", found, sizes[1], effective, unreliable)
-    said = [reader.answers(each.column("outputs"))[0] for each in window]
-    answers = Answers(
-        np.concatenate([each.probability for each in said]),
-        np.concatenate([each.label for each in said]),
-    )
+    return Estimate(method, found, rows, effective) if found else None
+
+
+def _scores(
+    answers: Answers,
+    known: Outcomes,
+    scores: Sequence[Score],
+    weight: Floats,
+    confidence: float,
+) -> dict[str, Interval]:
+    """Of a classifier, by what its probabilities promise; none of too few answers."""
     if len(answers) < _FEWEST:
-        return None
-    known = held_out.outcomes
-    found = estimation.classification(
+        return {}
+    return estimation.classification(
         scores,
         answers,
         Answers(known.prediction, known.label),
         known.truth,
-        positive=reader.positive,
+        positive=known.positive,
         weight=weight,
         confidence=confidence,
     )
-    return Estimate("cbpe", found, len(answers), effective, unreliable)
 
 
-def _rows(batches: Sequence[pa.RecordBatch], reader: Reader) -> dict[str, Floats | Any]:
-    """Columns that all batches have, as NumPy has them."""
-    classes = tuple(str(each) for each in reader.truth.classes)
-    read = [columns_of(each, classes) for each in batches]
-    names = [name for name in read[0] if all(name in each for each in read)]
-    found = {name: [_plain(each[name]) for each in read] for name in names}
-    return {
-        name: np.concatenate([part.astype(object) for part in parts])
-        if len({part.dtype for part in parts}) > 1
-        else np.concatenate(parts)
-        for name, parts in found.items()
-        if all(part.ndim == 1 and part.dtype.kind in "biufMO" for part in parts)
-    }
+def _errors(
+    table: Table, known: Outcomes, scores: Sequence[Score], confidence: float
+) -> dict[str, Interval]:
+    """Of a regression, by how large the error was of rows that are alike."""
+    if not table.names:
+        return {}
+    found = estimation.regression(table.reference, known.error, table.window, confidence=confidence)
+    return {score.name: found[score.name] for score in scores}
 
 
-def _plain(column: Any) -> np.ndarray:
-    if isinstance(column, np.ndarray):
-        return column
-    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-        return np.empty((len(column), 0))
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.float64())
-    return np.asarray(column.to_numpy(zero_copy_only=False))
+def _answers(window: Sequence[pa.RecordBatch], reader: Reader) -> Answers:
+    """The class and probabilities of each row that has both."""
+    read = [reader.answers(each.column("outputs"))[0] for each in window]
+    return Answers(
+        np.concatenate([each.probability for each in read]),
+        np.concatenate([each.label for each in read]),
+    )
 
 
-def _texts(target: pa.ChunkedArray) -> list[str | None]:
+def _texts(target: pa.Array) -> list[str | None]:
     """A data set's target as labels are told."""
-    import json
 
     def told(value: Any) -> str | None:
         if value is None or isinstance(value, str):

@@ -4,13 +4,17 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from pellucid.analysis.watching.drift import Levels
 from pellucid.analysis.watching.profiles import Profile
 from pellucid.analysis.watching.signals import Signal, Status
 from pellucid.errors import PellucidError, Unavailable
+from pellucid.monitoring.checks import sampling
 from pellucid.monitoring.feedback.labels import DIRECTORY as LABELS
 from pellucid.monitoring.log import PredictionLog
 from pellucid.monitoring.profiles.windows import Window
@@ -45,6 +49,20 @@ class Case:
     def log(self) -> PredictionLog:
         """Of the predictions."""
         return PredictionLog(self.settings.home / "predictions")
+
+    @cached_property
+    def sample(self) -> list[pa.RecordBatch]:
+        """Some of the rows, with their inputs and outputs; read once for all questions."""
+        window = self.window
+        return sampling.sampled(
+            self.log.parts(
+                window.model,
+                window.start,
+                window.end,
+                version=window.version,
+                columns=sampling.COLUMNS,
+            )
+        )
 
     @property
     def labels(self) -> Path:

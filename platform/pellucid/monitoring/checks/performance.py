@@ -1,6 +1,6 @@
 """How a version does in a window: measured as far as labels have come, and estimated before."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,11 @@ from pellucid.analysis.watching.signals import Signal, SignalKind, Status
 from pellucid.bundle import Manifest
 from pellucid.monitoring.checks import estimates
 from pellucid.monitoring.checks.answers import Reader, joined
-from pellucid.monitoring.checks.thinning import Thinned
+from pellucid.monitoring.checks.sampling import Sample
 
-COLUMNS = ("inputs", "outputs")
+COLUMNS = ("outputs",)
 _MEASURED_VALUES = 2**22  # probabilities of labelled rows that are kept
 _MEASURED_ROWS = 500_000
-_DELAYS = 100_000
 _NO_SIGNAL = {"ece", "mse", "mape"}  # grows as rows get fewer; is rmse squared; has no bound
 _MOST_CLASSES = 50  # of the confusion matrix that is kept
 
@@ -80,8 +79,9 @@ class PerformanceFigures:
 def judge(
     parts: Iterable[pa.RecordBatch],
     manifest: Manifest,
-    sample: Path | None = None,
     minimums: Minimums | None = None,
+    held_out: Path | None = None,
+    sample: Sequence[pa.RecordBatch] = (),
 ) -> tuple[list[Signal], PerformanceFigures]:
     """Compare a window with the held-out metrics of its version.
 
@@ -91,24 +91,24 @@ def judge(
     Args:
         parts: what `labelled` gives, with `COLUMNS`.
         manifest: of the version.
-        sample: the bundle's sample.parquet; without it there are no estimates.
         minimums: what an alarm takes.
+        held_out: the bundle's sample.parquet; without it there are no estimates.
+        sample: some of the window's rows, for the estimates.
     """
     minimums = minimums or Minimums()
-    window = _Window(manifest)
-    for part in parts:
-        window.add(part)
-    figures = window.figures()
-    if not figures.predictions:
+    predictions, labelled = _read(parts, manifest)
+    rows = labelled.batches()
+    median, late = _delays(rows)
+    figures = PerformanceFigures(predictions, labelled.seen, delay_median=median, delay_p90=late)
+    if not predictions:
         return [], figures
     if manifest.task == "other":
         said = "What its outputs mean is not known: it was made elsewhere."
         return [_labels(Status.ABSENT, said, figures)], figures
-    reader = Reader.of(manifest)
-    held_out = estimates.HeldOut.read(sample, reader) if sample else None
-    bench = _Bench(_references(manifest, held_out, minimums), minimums)
-    signals, measured = _measured(window, reader, bench, figures)
-    estimated, more = _estimated(window, reader, bench, held_out)
+    known = estimates.HeldOut.read(held_out, manifest) if held_out else None
+    bench = _Bench(_references(manifest, known, minimums), minimums)
+    signals, measured = _measured(rows, Reader.of(manifest), bench, figures)
+    estimated, more = _estimated(sample, manifest, bench, known) if known else ([], {})
     return signals + estimated, replace(figures, **measured, **more)
 
 
@@ -150,54 +150,45 @@ class _Bench:
         }  # fmt: skip
 
 
-class _Window:
-    """What is kept of the rows as they pass."""
+def _read(parts: Iterable[pa.RecordBatch], manifest: Manifest) -> tuple[int, Sample]:
+    """How many rows there are, and those that have an answer and a label."""
+    classes, predictions = max(1, len(manifest.classes)), 0
+    labelled = Sample(max(1_000, min(_MEASURED_ROWS, _MEASURED_VALUES // classes)))
+    for part in parts:
+        predictions += len(part)
+        if "outputs" in part.schema.names:
+            there = part.filter(pc.is_valid(part.column("label")))
+            labelled.add(there.select(["id", "outputs", "label", "delay"]))
+    return predictions, labelled
 
-    def __init__(self, manifest: Manifest) -> None:
-        classes = max(1, len(manifest.classes))
-        self.manifest = manifest
-        self.labelled = Thinned(max(1_000, min(_MEASURED_ROWS, _MEASURED_VALUES // classes)))
-        self.rows = Thinned(estimates.ROWS)
-        self._delays = Thinned(_DELAYS)
 
-    def add(self, part: pa.RecordBatch) -> None:
-        self.rows.add(part.drop_columns(["label", "delay"]))
-        there = part.filter(pc.is_valid(part.column("label")))
-        if len(there) and "outputs" in there.schema.names:
-            self.labelled.add(there.select(["id", "outputs", "label"]))
-            self._delays.add(there.select(["id", "delay"]))
+def _delays(labelled: Sequence[pa.RecordBatch]) -> tuple[float | None, float | None]:
+    """The median and the 90th percentile, in seconds."""
+    if not labelled:
+        return None, None
+    delays = [each.column("delay").cast(pa.int64()).to_numpy() / 1e6 for each in labelled]
+    found = np.quantile(np.concatenate(delays), (0.5, 0.9))
+    return float(found[0]), float(found[1])
 
-    def figures(self) -> PerformanceFigures:
-        seconds = [
-            each.column("delay").cast(pa.int64()).to_numpy() / 1e6
-            for each in self._delays.batches()
-        ]
-        figures = PerformanceFigures(self.rows.seen, self.labelled.seen)
-        if not seconds:
-            return figures
-        median, late = np.quantile(np.concatenate(seconds), (0.5, 0.9)).tolist()
-        return replace(figures, delay_median=median, delay_p90=late)
 
-    def outcomes(self, reader: Reader) -> tuple[Outcomes | None, int]:
-        """The labelled rows that can be scored, and how many cannot."""
-        found, unusable = [], 0
-        for each in self.labelled.batches():
-            outcomes, usable = reader.outcomes(
-                each.column("outputs"), each.column("label").to_pylist()
-            )
+def _outcomes(labelled: Sequence[pa.RecordBatch], reader: Reader) -> tuple[Outcomes | None, int]:
+    """The labelled rows that can be scored, and how many cannot."""
+    found, unusable = [], 0
+    for each in labelled:
+        outcomes, usable = reader.outcomes(each.column("outputs"), each.column("label").to_pylist())
+        unusable += int((~usable).sum())
+        if len(outcomes):
             found.append(outcomes)
-            unusable += int((~usable).sum())
-        found = [each for each in found if len(each)]
-        return (joined(found) if found else None), unusable
+    return (joined(found) if found else None), unusable
 
 
 def _measured(
-    window: _Window, reader: Reader, bench: _Bench, figures: PerformanceFigures
+    labelled: Sequence[pa.RecordBatch], reader: Reader, bench: _Bench, figures: PerformanceFigures
 ) -> tuple[list[Signal], dict[str, Any]]:
     if not figures.labelled:
         said = f"None of the {figures.predictions:,} predictions has a label yet."
         return [_labels(Status.ABSENT, said, figures)], {}
-    outcomes, unusable = window.outcomes(reader)
+    outcomes, unusable = _outcomes(labelled, reader)
     if outcomes is None:
         said = f"No label of {figures.labelled:,} can be compared with its prediction."
         return [_labels(Status.ABSENT, said, figures)], {"unusable": unusable}
@@ -220,14 +211,11 @@ def _measured(
 
 
 def _estimated(
-    window: _Window, reader: Reader, bench: _Bench, held_out: estimates.HeldOut | None
+    sample: Sequence[pa.RecordBatch], manifest: Manifest, bench: _Bench, known: estimates.HeldOut
 ) -> tuple[list[Signal], dict[str, Any]]:
-    if held_out is None:
-        return [], {}
     scores = [score for score in bench.scores if score.name in estimates.SCORES]
     confidence = bench.minimums.confidence
-    rows = window.rows.batches()
-    estimate = estimates.estimate(rows, held_out, reader, scores, confidence=confidence)
+    estimate = estimates.estimate(sample, known, manifest, scores, confidence=confidence)
     if estimate is None:
         return [], {}
     signals = bench.signals("estimate", estimate.found, estimate.rows, estimate.unreliable)
@@ -240,7 +228,7 @@ def _estimated(
 
 
 def _references(
-    manifest: Manifest, held_out: estimates.HeldOut | None, minimums: Minimums
+    manifest: Manifest, known: estimates.HeldOut | None, minimums: Minimums
 ) -> dict[str, Interval]:
     """The held-out metrics; how certain they are is told by the sample, which is a part of them."""
     scores = [
@@ -249,8 +237,8 @@ def _references(
         if score.task == manifest.task and name in manifest.metrics
     ]
     limits: dict[str, Interval] = {}
-    if held_out is not None:
-        limits = measure(scores, held_out.outcomes, confidence=minimums.confidence)
+    if known is not None:
+        limits = measure(scores, known.outcomes, confidence=minimums.confidence)
     found = {}
     for score in scores:
         value, near = manifest.metrics[score.name], limits.get(score.name)

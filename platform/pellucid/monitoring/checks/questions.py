@@ -1,16 +1,20 @@
 """Everything that is asked of a window."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
 from pellucid.analysis.watching import drift
+from pellucid.analysis.watching.drift.tables import Rows
 from pellucid.analysis.watching.profiles import Profile
-from pellucid.monitoring.checks import bias, figures, sampling
+from pellucid.bundle import Manifest
+from pellucid.monitoring.checks import bias, figures
 from pellucid.monitoring.checks.judging import Case, Findings, Question
+from pellucid.monitoring.checks.rows import arrays, held_out, times
 from pellucid.monitoring.feedback.labelled import labelled
 from pellucid.monitoring.profiles.readings import PREFIX, PROBABILITIES
-from pellucid.schema import Kind
 
 _STREAMS = 3  # outputs whose means are followed over the days
 
@@ -20,9 +24,10 @@ def columns(case: Case) -> Findings:
     if case.profile is None or case.reference.profile is None or not case.rows:
         return Findings()
     whole, importance = case.reference.profile.whole, case.reference.profile.importance
-    times = _times(case)
+    left_out = times(case.reference.manifest)
+    bins = {name: each for name, each in whole.bins.items() if name not in left_out}
     signals = drift.judge(
-        replace(whole, bins={name: bins for name, bins in whole.bins.items() if name not in times}),
+        replace(whole, bins=bins),
         case.profile,
         importance=importance,
         levels=case.levels,
@@ -41,26 +46,20 @@ def columns(case: Case) -> Findings:
 
 
 def together(case: Case) -> Findings:
-    """Whether columns changed together, in a sample of rows."""
-    if case.reference.sample is None or not case.rows:
+    """Whether inputs changed together, in a sample of rows."""
+    manifest, sample = case.reference.manifest, case.reference.sample
+    if manifest is None or sample is None or not case.rows:
         return Findings()
     from pellucid.analysis.watching.drift.multivariate import judge_rows  # scikit-learn: heavy
 
-    window, seed = case.window, int(case.window.start.timestamp()) % 2**31
-    parts = case.log.parts(
-        window.model, window.start, window.end, version=window.version, columns=["inputs"]
-    )
-    times = _times(case)
-    before = sampling.reference_rows(case.reference.sample)
-    after = sampling.window_rows(parts, case.rows, seed)
     return Findings(
         judge_rows(
-            {name: values for name, values in before.items() if name not in times},
-            {name: values for name, values in after.items() if name not in times},
+            _inputs([held_out(sample)], manifest),
+            _inputs(case.sample, manifest),
             levels=case.levels,
             since=case.since,
-            start=window.start,
-            seed=seed,
+            start=case.window.start,
+            seed=int(case.window.start.timestamp()) % 2**31,
         )
     )
 
@@ -94,15 +93,16 @@ def disparities(case: Case) -> Findings:
 
 def scores(case: Case) -> Findings:
     """How well the model does: measured as far as labels have come, and estimated before."""
-    if case.reference.manifest is None or not case.rows:
+    manifest, known = case.reference.manifest, case.reference.sample
+    if manifest is None or not case.rows:
         return Findings()
     from pellucid.analysis.watching.performance import Minimums  # SciPy and scikit-learn: heavy
     from pellucid.monitoring.checks import performance
 
     parts = labelled(case.log, case.labels, case.window, performance.COLUMNS)
     minimums = Minimums(windows_per_year=case.levels.windows_per_year)
-    manifest, sample = case.reference.manifest, case.reference.sample
-    signals, found = performance.judge(parts, manifest, sample, minimums)
+    sample = case.sample if known else ()
+    signals, found = performance.judge(parts, manifest, minimums, known, sample)
     return Findings(signals, {"performance": found.as_dict()})
 
 
@@ -115,12 +115,9 @@ QUESTIONS = (
 )
 
 
-def _times(case: Case) -> set[str]:
-    """Columns that go on with the clock: they always differ from the training's."""
-    manifest = case.reference.manifest
-    return (
-        {each.name for each in manifest.inputs if each.kind is Kind.DATETIME} if manifest else set()
-    )
+def _inputs(parts: Sequence[pa.RecordBatch], manifest: Manifest) -> Rows:
+    recorded = [each.select(["inputs"]) for each in parts if "inputs" in each.schema.names]
+    return arrays(recorded, manifest)
 
 
 def _means(profile: Profile) -> dict[str, float]:

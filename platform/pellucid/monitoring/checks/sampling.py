@@ -1,76 +1,81 @@
-"""Some rows of a window, and of the reference, as arrays for what looks at columns together."""
+"""Some rows of a window: as many as memory holds, the same ones in whatever order they come."""
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from pellucid.errors import InvalidData
-from pellucid.monitoring.profiles.readings import inputs_of
+from pellucid.monitoring import ids
+from pellucid.monitoring.profiles.readings import inputs_of, is_scalar
 
-Rows = dict[str, NDArray[Any]]
-ROWS = 2_000  # of a window, about
+COLUMNS = ("id", "inputs", "outputs")
+ROWS = 5_000  # of a window that are looked at one by one, at most
 
 
-def window_rows(parts: Iterable[pa.RecordBatch], total: int, seed: int) -> Rows:
-    """The inputs of about `ROWS` rows, each as likely as any other; memory holds one batch more.
+class Sample:
+    """All rows as long as they are few, then a half of them, a quarter, and so on.
+
+    Whether a row is kept depends on its id alone, so it is a fair sample of all.
 
     Args:
-        parts: of the log, with `inputs`.
-        total: rows of all parts.
-        seed: of the draw.
+        most: rows.
+        kept_as: what rows that are kept become; they go on having a column `id`.
     """
-    generator, share = np.random.default_rng(seed), min(1.0, ROWS / max(total, 1))
-    taken = []
+
+    def __init__(
+        self, most: int, kept_as: Callable[[pa.RecordBatch], pa.RecordBatch] = lambda rows: rows
+    ) -> None:
+        self._most, self._kept_as = most, kept_as
+        self._share = 1.0
+        self._batches: list[pa.RecordBatch] = []
+        self.seen = self.rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take rows in; they have a column `id`."""
+        self.seen += len(batch)
+        kept = _chosen(batch, self._share)
+        if len(kept):
+            self._batches.append(self._kept_as(kept))
+            self.rows += len(kept)
+        while self.rows > self._most:
+            self._share /= 2
+            halved = [_chosen(each, self._share) for each in self._batches]
+            self._batches = [each for each in halved if len(each)]
+            self.rows = sum(map(len, self._batches))
+
+    def batches(self) -> list[pa.RecordBatch]:
+        """What is kept, sorted by id: a batch for each of the types that its files have."""
+        alike: dict[str, list[pa.RecordBatch]] = {}
+        for each in self._batches:
+            alike.setdefault(str(pa.struct(each.schema)), []).append(each)
+        return [pa.concat_batches(alike[kind]).sort_by("id") for kind in sorted(alike)]
+
+
+def sampled(parts: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """At most `ROWS` rows, without the content of images, texts and sequences.
+
+    Args:
+        parts: of the log, with `COLUMNS`.
+    """
+    sample = Sample(ROWS, _light)
     for part in parts:
-        chosen = np.flatnonzero(generator.random(len(part)) < share)
-        if len(chosen) and "inputs" in part.schema.names:
-            taken.append(_arrays(part.column("inputs").take(pa.array(chosen))))
-    names = dict.fromkeys(name for each in taken for name in each)
-    return {name: _joined([each.get(name) for each in taken], taken) for name in names}
+        sample.add(part)
+    return sample.batches()
 
 
-def reference_rows(sample: Path) -> Rows:
-    """The inputs of the held-out rows that a bundle carries.
-
-    Raises:
-        InvalidData: the file cannot be read.
-    """
-    try:
-        table = pq.read_table(sample, columns=["inputs"]).combine_chunks()
-    except (OSError, pa.ArrowException) as error:
-        raise InvalidData(
-            f"The sample of held-out rows cannot be read: {error}.",
-            where={"file": str(sample)},
-            remedy="Train the version again.",
-        ) from error
-    column = table.column("inputs")
-    return _arrays(column.combine_chunks()) if len(column) else {}
+def _chosen(batch: pa.RecordBatch, share: float) -> pa.RecordBatch:
+    if share == 1:
+        return batch
+    return batch.filter(pa.array(ids.sampled(ids.from_arrow(batch.column("id")), share)))
 
 
-def _arrays(structs: pa.Array) -> Rows:
-    if isinstance(structs, pa.ChunkedArray):
-        structs = structs.combine_chunks()
-    found: Rows = {}
-    for name, values in inputs_of(structs).items():
-        if isinstance(values, np.ndarray):
-            found[name] = values
-        elif not pa.types.is_nested(values.type) and not pa.types.is_binary(values.type):
-            found[name] = values.to_numpy(zero_copy_only=False)
-    return found
-
-
-def _joined(arrays: list[NDArray[Any] | None], parts: list[Rows]) -> NDArray[Any]:
-    """A column of all parts; None where a part has none."""
-    sizes = [len(next(iter(each.values()), ())) for each in parts]
-    filled = [
-        np.full(size, None, object) if each is None else each
-        for each, size in zip(arrays, sizes, strict=True)
-    ]
-    if len({each.dtype.kind for each in filled}) > 1:
-        filled = [each.astype(object) for each in filled]
-    return np.concatenate(filled)
+def _light(part: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows with what is read of images, texts and sequences in their place."""
+    place = part.schema.get_field_index("inputs")
+    if place < 0:
+        return part
+    read = inputs_of(part.column(place))
+    columns = {name: values for name, values in read.items() if is_scalar(values)}
+    if not columns:
+        return part.remove_column(place)
+    inputs = pa.StructArray.from_arrays(list(columns.values()), list(columns))
+    return part.set_column(place, "inputs", inputs)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from pellucid.resources import Resource
+from pellucid.resources.base import Resource
 
 Answer = Literal["accepted", "repeated", "conflicting", "pending", "late", "refused"]
 

@@ -58,6 +58,13 @@ def outputs_of(structs: pa.StructArray, classes: Sequence[str]) -> Columns:
     return found
 
 
+def is_scalar(column: Any) -> bool:
+    """Whether a column is of numbers or strings, and not of lists, images or bytes."""
+    if isinstance(column, np.ndarray):
+        return True
+    return not (pa.types.is_nested(column.type) or pa.types.is_binary(column.type))
+
+
 def _measured(values: pa.Array) -> dict[str, Floats]:
     """Numbers about values that are no scalars."""
     kind = values.type

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from pellucid.analysis.watching.signals import Signal, Status
-from pellucid.resources import Resource
+from pellucid.resources.base import Resource
 
 
 class Distribution(Resource):
