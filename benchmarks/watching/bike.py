@@ -123,7 +123,7 @@ def _rule(labels: int) -> Rule:
         match=Match(kinds=("performance",)),
         severity="critical",
         action="retrain",
-        retrain=Retrain(append=False, min_rows=labels),
+        retrain=Retrain(min_rows=labels),
     )
 
 

@@ -54,7 +54,7 @@ def test_an_alarm_leads_to_a_better_champion(tmp_path: Path) -> None:
         first = bench.wait_for(bench.submit(**PLAN), lambda job: job.status.final, 240)
         assert first.status == "succeeded", bench.log(first.id)
         _live(bench, now, random, slope=-1.0)
-        rule = Rule(name="r", action="retrain", retrain=Retrain(append=False, min_rows=500))
+        rule = Rule(name="r", action="retrain", retrain=Retrain(min_rows=500))
         rulebook.replace(bench.database, WantedRules(rules=(rule,), by="ada"))
         evaluate(bench.database, "toy", 1, now, [signal(subject="roc_auc")])
         (job_id,) = retraining.step(now)

@@ -160,7 +160,7 @@ def test_an_alert_trains_the_champions_plan_on_what_it_has_met_since(home: Home)
     words = home.labelled(20)
     home.predict(5)  # without labels
     home.labelled(8, days_ago=100)  # before the window
-    home.alarm()
+    home.alarm(append=True)
     (submitted,) = home.retraining.step(NOW)
     job = home.job()
     assert job.id == submitted
@@ -187,10 +187,10 @@ def test_an_alert_trains_the_champions_plan_on_what_it_has_met_since(home: Home)
     assert history.listed(home.database).items[0].job_id == job.id
 
 
-def test_fresh_rows_may_stand_alone(home: Home) -> None:
+def test_fresh_rows_stand_alone(home: Home) -> None:
     home.champion()
     home.labelled(20)
-    home.alarm(append=False)
+    home.alarm()
     home.retraining.step(NOW)
     assert home.datasets.get("credit@2").rows == 20
 
@@ -198,7 +198,7 @@ def test_fresh_rows_may_stand_alone(home: Home) -> None:
 def test_fractions_in_a_column_of_whole_numbers_are_kept(home: Home) -> None:
     home.champion()
     home.labelled(20, amount=np.linspace(0, 1, 20))
-    home.alarm()
+    home.alarm(append=True)
     home.retraining.step(NOW)
     made = home.datasets.get("credit@2")
     assert made.data_schema["amount"].type == "float64"
@@ -309,7 +309,7 @@ def test_one_class_alone_is_refused(home: Home) -> None:
     home.champion()
     words = home.predict(20)
     home.desk.take(words, ["good"] * 20)
-    home.alarm(append=False)
+    home.alarm()
     assert home.retraining.step(NOW) == []
     assert "nothing to learn" in home.events()[0].data["reason"]
 

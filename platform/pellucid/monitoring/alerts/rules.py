@@ -60,7 +60,7 @@ class Retrain(_Part):
     ] = _MONTH
     append: Annotated[
         bool, Field(description="Behind the rows that the champion was trained on; else alone.")
-    ] = True
+    ] = False
     min_rows: Annotated[
         int, Field(ge=1, description="Labelled predictions that are waited for.")
     ] = 1000
