@@ -182,6 +182,14 @@ class Settings(BaseSettings):
             "clock's hours.",
         ),
     ] = 3600
+    monitor_rows: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="A window ends earlier, with the minute by which so many rows of a version "
+            "have come. 0: by time alone.",
+        ),
+    ] = 0
     monitor_lateness_seconds: Annotated[
         int, Field(ge=0, description="A window is judged so long after its end.")
     ] = 300
@@ -258,6 +266,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "alert_webhook_secret is a placeholder; generate one: openssl rand -hex 32"
             )
+        if self.monitor_rows and self.monitor_seconds % 60:
+            raise ValueError("monitor_seconds has to be whole minutes where monitor_rows is set")
         if self.alert_smtp_url and not self.alert_email_to.strip(", "):
             raise ValueError("alert_smtp_url needs alert_email_to: comma-separated addresses")
         return self

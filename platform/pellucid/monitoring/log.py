@@ -188,7 +188,8 @@ class _Window:
             for source, schema in self._spools:
                 kept = [name for name in names if name in schema.names]
                 for batch in spools.batches(source):
-                    yield unpacked(batch.filter(where).select(kept))
+                    read = batch.select(list(dict.fromkeys([*kept, "time"])))
+                    yield unpacked(read.filter(where).select(kept))
             for path, _ in self._segments:
                 try:
                     yield from map(unpacked, segments.scan(path, list(names), where))

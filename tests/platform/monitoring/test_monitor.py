@@ -104,6 +104,21 @@ def test_what_was_missed_too_long_ago_is_given_up(tmp_path: Path) -> None:
     watched.database.close()
 
 
+def test_windows_end_by_rows_where_they_come_fast(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, monitor_rows=500)
+    watched.version()
+    at = hour(1)
+    for minute, many in ((2, 200), (3, 350), (10, 100), (30, 900), (70, 50)):
+        watched.predict(at + minute * MINUTE, rows(many, minute))
+    found = [each for each in watched.monitor().once().results if each.rows]
+    expected = [(0, 4, 550), (4, 31, 1000), (60, 120, 50)]
+    assert [
+        ((each.start - at) // MINUTE, (each.end - at) // MINUTE, each.rows) for each in found
+    ] == expected
+    assert watched.monitor().once().results == []
+    watched.database.close()
+
+
 def test_challengers_are_judged_where_they_had_traffic(watched: Watched) -> None:
     watched.version()
     watched.version(alias=CHALLENGER)

@@ -16,7 +16,7 @@ from pellucid.monitoring.checks.verdicts import overall, subject, verdict
 from pellucid.monitoring.watch.passes import Passes
 from pellucid.monitoring.watch.reports import Reports
 from pellucid.monitoring.watch.results import Results
-from pellucid.monitoring.watch.schedule import due, floor
+from pellucid.monitoring.watch.schedule import MINUTE, by_rows, due, floor
 from pellucid.tracking.memory import MemoryTracker
 from support.monitored import HOUR, START, result, signal
 
@@ -193,3 +193,33 @@ def test_reports_wait_for_mlflow(tmp_path: Path) -> None:
     assert reports.log() == 1
     assert reports.log() == 0
     assert list(tracker.runs[run].artifacts) == ["monitoring/2026-11-21/180000-3600s.html"]
+
+
+@given(
+    first=st.integers(0, 200),
+    counts=st.lists(st.integers(0, 9) | st.just(0), max_size=150),
+    minutes=st.integers(1, 90),
+    rows=st.integers(1, 30),
+)
+def test_windows_by_rows_follow_each_other_and_end_as_soon_as_they_may(
+    first: int, counts: list[int], minutes: int, rows: int
+) -> None:
+    start = NOON + timedelta(minutes=first)
+    at = int(start.timestamp() // MINUTE)
+    of_minute = {at + place: many for place, many in enumerate(counts)}
+    end = start + timedelta(minutes=len(counts))
+    found = by_rows(start, end, 60 * minutes, rows, of_minute)
+    assert [each.start for each in found] == [start, *(each.end for each in found)][: len(found)]
+
+    def within(since: datetime, until: datetime) -> int:
+        span = range(int(since.timestamp() // MINUTE), int(until.timestamp() // MINUTE))
+        return sum(of_minute.get(minute, 0) for minute in span)
+
+    for span in found:
+        on_time = span.end == floor(span.end, 60 * minutes)
+        assert on_time or within(*span) >= rows
+        assert within(span.start, span.end - timedelta(minutes=1)) < rows
+        assert span.end - span.start <= timedelta(minutes=minutes)
+    left = found[-1].end if found else start
+    assert within(left, end) < rows
+    assert end - left < timedelta(minutes=minutes)

@@ -78,6 +78,7 @@ class Monitor:
         self._known: dict[str, RegisteredModel] = {}
         self._stopping = threading.Event()
         self._done: dict[str, datetime] = {}  # model -> up to which boundary nothing is due
+        self._revisited: dict[str, datetime] = {}  # model -> the window's end at which it was
         self._swept_at, self._beaten_at = -_SWEEP_SECONDS, monotonic()
         self._passes = Passes(database)
 
@@ -184,7 +185,7 @@ class Monitor:
         return done
 
     def _watch(self, model: RegisteredModel, now: datetime, done: Pass) -> None:
-        boundary = self._boundary(now)
+        boundary = planning.boundary(self._settings, now)
         if self._done.get(model.name) == boundary:
             return
         behind = 0
@@ -198,7 +199,10 @@ class Monitor:
             if planned.spans and ahead is None:
                 ahead = presence.ahead(self._predictions, model.name, now + _ONE_CLOCK)
             behind += self._judge(model, planned, (ahead or {}).get(planned.version, 0), done)
-        done.results += self._revisit(model, now)
+        ended = schedule.floor(boundary, self._settings.monitor_seconds)
+        if self._revisited.get(model.name) != ended:
+            done.results += self._revisit(model, now)
+            self._revisited[model.name] = ended
         done.behind += behind
         if not behind:
             self._done[model.name] = boundary
@@ -273,15 +277,11 @@ class Monitor:
             self._swept_at = monotonic()
             self._inspector.sweep(days)
 
-    def _boundary(self, now: datetime) -> datetime:
-        """The end of the newest window that is due."""
-        late = timedelta(seconds=self._settings.monitor_lateness_seconds)
-        return schedule.floor(now - late, self._settings.monitor_seconds)
-
     def _until_due(self) -> float:
         now = clock()
         waited = self._settings.monitor_seconds + self._settings.monitor_lateness_seconds
-        return max(1.0, waited - (now - self._boundary(now)).total_seconds())
+        past = now - planning.boundary(self._settings, now)
+        return max(1.0, waited - past.total_seconds())
 
     @property
     def _predictions(self) -> Path:

@@ -10,7 +10,7 @@ from pellucid.monitoring import layout
 from pellucid.monitoring.watch import presence, schedule
 from pellucid.monitoring.watch.resources import WindowSummary
 from pellucid.monitoring.watch.results import Results
-from pellucid.monitoring.watch.schedule import Span
+from pellucid.monitoring.watch.schedule import Due, Span
 from pellucid.settings import Settings
 from pellucid.tracking.contract import CHAMPION, RegisteredModel
 
@@ -46,10 +46,9 @@ def plan(
     """
     seconds, most = settings.monitor_seconds, settings.monitor_catch_up
     length = timedelta(seconds=seconds)
-    newest = schedule.floor(now - timedelta(seconds=settings.monitor_lateness_seconds), seconds)
-    found = presence.versions(
-        settings.home / "predictions", model.name, newest - length * most, newest
-    )
+    newest = boundary(settings, now)
+    log = settings.home / "predictions"
+    found = presence.versions(log, model.name, newest - length * most, newest)
     champion = model.aliases.get(CHAMPION)
     for version in sorted({*found, *([champion] if champion else [])}):
         hours = found.get(version, [])
@@ -59,12 +58,33 @@ def plan(
                 continue
             # A row's id is made up to an hour after its request came.
             last = schedule.floor(hours[0] - _HOUR, seconds)
-        due = schedule.due(
-            now, last, seconds, settings.monitor_lateness_seconds, settings.monitor_catch_up
+        due = (
+            _by_rows(log, model.name, version, last, newest, settings)
+            if settings.monitor_rows
+            else schedule.due(now, last, seconds, settings.monitor_lateness_seconds, most)
         )
         spans = [span for span in due.spans if version == champion or _meets(span, hours)]
         skipped = due.skipped if version == champion else 0
         yield Planned(version, spans, skipped, version == champion, known is not None)
+
+
+def boundary(settings: Settings, now: datetime) -> datetime:
+    """Up to when rows are complete: the end of the newest window that may be due."""
+    step = schedule.MINUTE if settings.monitor_rows else settings.monitor_seconds
+    return schedule.floor(now - timedelta(seconds=settings.monitor_lateness_seconds), step)
+
+
+def _by_rows(
+    log: Path, model: str, version: int, last: datetime, newest: datetime, settings: Settings
+) -> Due:
+    """What is due where windows end by their rows."""
+    length, most = timedelta(seconds=settings.monitor_seconds), settings.monitor_catch_up
+    last = schedule.floor(last, schedule.MINUTE)
+    first = max(last, newest - length * most)
+    counts = presence.minutes(log, model, version, first, newest)
+    found = schedule.by_rows(first, newest, settings.monitor_seconds, settings.monitor_rows, counts)
+    skipped = (first - last) // length + max(0, len(found) - most)
+    return Due(found[-most:], skipped)
 
 
 def labelled(labels: Path, windows: Sequence[WindowSummary], most: int) -> list[WindowSummary]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -35,6 +36,17 @@ def versions(root: Path, model: str, start: datetime, end: datetime) -> dict[int
         if version is not None:
             found[version].add(hour)
     return {version: sorted(hours) for version, hours in sorted(found.items())}
+
+
+def minutes(root: Path, model: str, version: int, start: datetime, end: datetime) -> Counter[int]:
+    """Rows of a version by the minute of their request, counted from 1970-01-01 UTC."""
+    found: Counter[int] = Counter()
+    parts = PredictionLog(root).parts(model, start, end, version=version, columns=("time",))
+    for part in parts:
+        times = part.column("time").cast(pa.timestamp("us", tz="UTC")).view(pa.int64())
+        each, counts = np.unique(times.to_numpy() // 60_000_000, return_counts=True)
+        found.update(dict(zip(each.tolist(), counts.tolist(), strict=True)))
+    return found
 
 
 def ahead(root: Path, model: str, now: datetime) -> dict[int, int]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy.orm import defer
 
 from pellucid.analysis.watching.signals import Signal
 from pellucid.db.base import now
@@ -17,6 +18,7 @@ from pellucid.monitoring.watch.resources import Figures, Monitoring, WindowResul
 
 _WINDOW = re.compile(r"(\d{1,9})-(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)-(\d{1,9})")
 
+_BRIEF = (defer(Row.signals), defer(Row.figures), defer(Row.means))
 _LOOKED_AT = 24  # windows, for one that has labels
 
 
@@ -146,7 +148,7 @@ class Results:
             fits.append(Row.start < until)
         newest = select(Row).where(*fits).order_by(Row.end.desc(), Row.id.desc())
         latest = None if cursor else self._one(newest.limit(1))
-        query = newest.where(_after(cursor)) if cursor else newest
+        query = (newest.where(_after(cursor)) if cursor else newest).options(*_BRIEF)
         with self._database.reading() as session:
             rows = list(session.scalars(query.limit(limit + 1)))
         return Monitoring(

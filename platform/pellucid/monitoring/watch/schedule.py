@@ -1,8 +1,10 @@
 """Which windows are due: aligned to 1970-01-01 UTC, one after the other, none twice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+
+MINUTE = 60
 
 
 class Span(NamedTuple):
@@ -43,6 +45,28 @@ def due(now: datetime, last_end: datetime | None, seconds: int, lateness: int, m
     taken = min(waiting, most)
     spans = [Span(newest - length * (n + 1), newest - length * n) for n in reversed(range(taken))]
     return Due(spans, waiting - taken)
+
+
+def by_rows(
+    start: datetime, end: datetime, seconds: int, rows: int, counts: Mapping[int, int]
+) -> list[Span]:
+    """The windows of a span of time that are over, by their rows or their time.
+
+    Args:
+        start, end: whole minutes.
+        seconds: longest length of a window; whole minutes.
+        rows: a window ends with the minute by which so many have come.
+        counts: of each minute since 1970-01-01 UTC.
+    """
+    found, many = [], 0
+    moment = start
+    while moment < end:
+        many += counts.get(int(moment.timestamp() // MINUTE), 0)
+        moment += timedelta(seconds=MINUTE)
+        if many >= rows or moment == floor(moment, seconds):
+            found.append(Span(start, moment))
+            start, many = moment, 0
+    return found
 
 
 def spans(start: datetime, end: datetime, seconds: int) -> Iterator[Span]:
