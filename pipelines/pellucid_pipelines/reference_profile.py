@@ -22,6 +22,7 @@ from pellucid.analysis.watching.sketches import sketch_numbers, sketch_strings
 from pellucid.bundle import Input, Manifest
 from pellucid.monitoring.arrays import unpacked
 from pellucid.monitoring.columns import COMMON, Columns
+from pellucid.monitoring.profiles.contents import light
 from pellucid.monitoring.profiles.profiling import ReferenceProfile
 from pellucid.monitoring.profiles.readings import LABEL
 from pellucid.monitoring.profiles.windows import columns_of, groups_in
@@ -37,7 +38,6 @@ _VALUES = 2**25  # of training rows that are held at once
 _DECODED = 2**31  # bytes of images, sequences and tokens that are read for the profile,
 _PIECE = 2**26  # and held at once
 _PIECE_ROWS = 2**16
-_SAMPLE_BYTES = 2**25
 _FEWEST_ROWS = 16
 
 Column = Any
@@ -71,7 +71,7 @@ def write(
         sketches={name: _sketches(column) for name, column in inputs.items()},
         grouping=rows.grouping,
     ).save(directory / bundle.PROFILE)
-    chosen = drawn(held, rows.affordable(_SAMPLE_ROWS, _SAMPLE_BYTES), seed)
+    chosen = drawn(held, rows.affordable(_SAMPLE_ROWS, _DECODED), seed)
     pq.write_table(rows.sample(chosen), directory / bundle.SAMPLE)
 
 
@@ -123,8 +123,10 @@ class LoggedRows:
         return count(outputs, bins, groups=named, grouped=tuple(bins))
 
     def sample(self, rows: np.ndarray) -> pa.Table:
-        """The rows as `PredictionLog` gives them, with `target` as the data set has it."""
-        logged = pa.Table.from_batches(self._batches(rows, answered=True))
+        """The rows as they are sampled from the log, with `target` as the data set has it."""
+        inputs = self._manifest.inputs
+        batches = [light(each, inputs) for each in self._batches(rows, answered=True)]
+        logged = pa.Table.from_batches(batches)
         logged = logged.drop_columns([field.name for field in COMMON])
         if self._manifest.target in self._redacted:
             return logged

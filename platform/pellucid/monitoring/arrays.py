@@ -22,7 +22,7 @@ from pellucid.bundle import Datatype
 Values = NDArray[Any]
 _SHORT_LIST = 16  # numbers; a longer vector is packed,
 _LONGEST_LIST = 1024  # and still longer it is read as bytes, too
-_ELEMENTS = {
+ELEMENTS = {
     Datatype.BOOL: pa.bool_(),
     Datatype.UINT8: pa.uint8(),
     Datatype.UINT16: pa.uint16(),
@@ -40,7 +40,7 @@ _ELEMENTS = {
 }
 _PACKED: dict[Datatype, np.dtype[Any]] = {
     datatype: np.dtype(element.to_pandas_dtype()).newbyteorder("<")
-    for datatype, element in _ELEMENTS.items()
+    for datatype, element in ELEMENTS.items()
     if datatype not in (Datatype.BF16, Datatype.BYTES)
 }
 
@@ -126,7 +126,7 @@ def _column(packed: pa.Field) -> Column:
 
 def _readable(name: str, datatype: Datatype, shape: Sequence[int]) -> Column:
     """A column of numbers, lists, or structs of shape and data."""
-    element = _ELEMENTS[datatype]
+    element = ELEMENTS[datatype]
 
     def flat(values: Values) -> pa.Array:
         return _elements(values, datatype)
@@ -160,7 +160,7 @@ def _elements(values: Values, datatype: Datatype) -> pa.Array:
         return texts(flat)
     if datatype is Datatype.BF16:
         return pa.array(flat.astype(np.float32))
-    return pa.array(flat, _ELEMENTS[datatype])
+    return pa.array(flat, ELEMENTS[datatype])
 
 
 def offsets(ends: Values) -> pa.Array:

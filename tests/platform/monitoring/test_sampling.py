@@ -85,7 +85,7 @@ def test_content_of_images_and_sequences_is_not_kept(monkeypatch: pytest.MonkeyP
         "steps": np.tile([1.0, 3.0, np.nan, np.nan, np.nan], (40, 1)),
     }
     made = unpacked(batch(number_at(1.8e9), 40, inputs=inputs, arrays=arrays))
-    (kept,) = sampled([made.select(sampling.COLUMNS)])
+    (kept,) = sampled([made.select(sampling.COLUMNS)], inputs)
     assert 0 < len(kept) <= 10
     row = kept.column("inputs").to_pylist()[0]
     assert row.keys() == {
@@ -93,7 +93,7 @@ def test_content_of_images_and_sequences_is_not_kept(monkeypatch: pytest.MonkeyP
         "steps.length", "steps.mean", "steps.deviation",
     }  # fmt: skip
     assert (row["photo.brightness"], row["steps.length"], row["steps.mean"]) == (7, 2, 2)
-    assert kept.schema.names == ["id", "inputs", "outputs"]
+    assert kept.schema.names == ["id", "inputs", "outputs", "contents"]
 
 
 def test_rows_of_which_nothing_is_recorded_are_rows_all_the_same(tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_rows_of_which_nothing_is_recorded_are_rows_all_the_same(tmp_path: Path)
     words = pa.array([["a"]] * 5, pa.list_(pa.string()))
     odd = pa.StructArray.from_arrays([words], ["names"])
     only = made.select(["id", "outputs"])
-    (first,) = sampled([only])
-    (second,) = sampled([only.append_column("inputs", odd)])
+    (first,) = sampled([only], ())
+    (second,) = sampled([only.append_column("inputs", odd)], ())
     assert first == second
     start = made.column("time")[0].as_py()
     log = PredictionLog(tmp_path)
-    assert sampled(log.parts("credit", start, start, columns=sampling.COLUMNS)) == []
+    assert sampled(log.parts("credit", start, start, columns=sampling.COLUMNS), ()) == []

@@ -53,16 +53,15 @@ class Case:
     @cached_property
     def sample(self) -> list[pa.RecordBatch]:
         """Some of the rows, with their inputs and outputs; read once for all questions."""
-        window = self.window
-        return sampling.sampled(
-            self.log.parts(
-                window.model,
-                window.start,
-                window.end,
-                version=window.version,
-                columns=sampling.COLUMNS,
-            )
+        window, manifest = self.window, self.reference.manifest
+        parts = self.log.parts(
+            window.model,
+            window.start,
+            window.end,
+            version=window.version,
+            columns=sampling.COLUMNS,
         )
+        return sampling.sampled(parts, manifest.inputs if manifest else ())
 
     @property
     def labels(self) -> Path:

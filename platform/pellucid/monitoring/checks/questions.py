@@ -14,6 +14,7 @@ from pellucid.monitoring.checks import bias, figures
 from pellucid.monitoring.checks.judging import Case, Findings, Question
 from pellucid.monitoring.checks.rows import arrays, held_out, times
 from pellucid.monitoring.feedback.labelled import labelled
+from pellucid.monitoring.profiles.contents import contents
 from pellucid.monitoring.profiles.readings import PREFIX, PROBABILITIES
 
 _STREAMS = 3  # outputs whose means are followed over the days
@@ -56,6 +57,27 @@ def together(case: Case) -> Findings:
         judge_rows(
             _inputs([held_out(sample)], manifest),
             _inputs(case.sample, manifest),
+            levels=case.levels,
+            since=case.since,
+            start=case.window.start,
+            seed=int(case.window.start.timestamp()) % 2**31,
+        )
+    )
+
+
+def shown(case: Case) -> Findings:
+    """Whether images, texts, sequences and tensors hold other things than in training."""
+    manifest, sample = case.reference.manifest, case.reference.sample
+    if manifest is None or sample is None or not case.rows:
+        return Findings()
+    if all(each.scalar for each in manifest.inputs):
+        return Findings()
+    from pellucid.analysis.watching.drift.multivariate import judge_vectors  # scikit-learn: heavy
+
+    old, new = contents([held_out(sample)]), contents(case.sample)
+    return Findings(
+        judge_vectors(
+            {name: (old[name], new[name]) for name in old if name in new},
             levels=case.levels,
             since=case.since,
             start=case.window.start,
@@ -109,6 +131,7 @@ def scores(case: Case) -> Findings:
 QUESTIONS = (
     Question("drift", columns),
     Question("drift of columns together", together),
+    Question("drift of contents", shown),
     Question("change over time", over_time),
     Question("performance", scores, late=True),
     Question("bias", disparities, late=True),

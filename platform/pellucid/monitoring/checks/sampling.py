@@ -1,11 +1,12 @@
 """Some rows of a window: as many as memory holds, the same ones in whatever order they come."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow as pa
 
+from pellucid.bundle import Input
 from pellucid.monitoring import ids
-from pellucid.monitoring.profiles.readings import inputs_of, is_scalar
+from pellucid.monitoring.profiles.contents import light
 
 COLUMNS = ("id", "inputs", "outputs")
 ROWS = 5_000  # of a window that are looked at one by one, at most
@@ -50,13 +51,14 @@ class Sample:
         return [pa.concat_batches(alike[kind]).sort_by("id") for kind in sorted(alike)]
 
 
-def sampled(parts: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """At most `ROWS` rows, without the content of images, texts and sequences.
+def sampled(parts: Iterable[pa.RecordBatch], inputs: Sequence[Input]) -> list[pa.RecordBatch]:
+    """At most `ROWS` rows, with what is read of images, texts and sequences in their place.
 
     Args:
         parts: of the log, with `COLUMNS`.
+        inputs: of the version.
     """
-    sample = Sample(ROWS, _light)
+    sample = Sample(ROWS, lambda rows: light(rows, inputs))
     for part in parts:
         sample.add(part)
     return sample.batches()
@@ -66,16 +68,3 @@ def _chosen(batch: pa.RecordBatch, share: float) -> pa.RecordBatch:
     if share == 1:
         return batch
     return batch.filter(pa.array(ids.sampled(ids.from_arrow(batch.column("id")), share)))
-
-
-def _light(part: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows with what is read of images, texts and sequences in their place."""
-    place = part.schema.get_field_index("inputs")
-    if place < 0:
-        return part
-    read = inputs_of(part.column(place))
-    columns = {name: values for name, values in read.items() if is_scalar(values)}
-    if not columns:
-        return part.remove_column(place)
-    inputs = pa.StructArray.from_arrays(list(columns.values()), list(columns))
-    return part.set_column(place, "inputs", inputs)

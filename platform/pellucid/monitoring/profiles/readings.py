@@ -69,7 +69,7 @@ def _measured(values: pa.Array) -> dict[str, Floats]:
     """Numbers about values that are no scalars."""
     kind = values.type
     if pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
-        numbers, starts, ends = _flat(values)
+        numbers, starts, ends = elements(values)
         known = ~np.isnan(numbers)
         many = _sums(known.astype(np.float64), starts, ends)
         mean = _sums(np.where(known, numbers, 0.0), starts, ends) / many
@@ -77,7 +77,7 @@ def _measured(values: pa.Array) -> dict[str, Floats]:
         spread = np.sqrt(_sums(rest**2, starts, ends) / many)
         return {"length": _positive(ends - starts), "mean": mean, "deviation": spread}
     if pa.types.is_list(kind) and pa.types.is_integer(kind.value_type):
-        tokens, starts, ends = _flat(values)
+        tokens, starts, ends = elements(values)
         lengths = _positive(ends - starts)
         unknown = _sums((tokens == _UNKNOWN_TOKEN).astype(np.float64), starts, ends)
         return {"length": lengths, "unknown": unknown / lengths}
@@ -86,10 +86,10 @@ def _measured(values: pa.Array) -> dict[str, Floats]:
     return {}
 
 
-def _pixels(content: pa.Array) -> dict[str, Floats]:
-    if not pa.types.is_binary(content.type):
+def _pixels(values: pa.Array) -> dict[str, Floats]:
+    if not pa.types.is_binary(values.type):
         return {}
-    pixels, starts, ends = _bytes(content)
+    pixels, starts, ends = content(values)
     many = _positive(ends - starts)
     mean = _sums(pixels, starts, ends) / many
     squares = _sums(np.square(pixels, dtype=np.uint16), starts, ends) / many
@@ -120,10 +120,10 @@ def _table(values: pa.Array) -> NDArray[Any]:
     """Vectors of one length as (rows, length), or (rows, 0) where they differ."""
     if pa.types.is_struct(values.type) and values.type.get_field_index("data") >= 0:
         data = values.flatten()[values.type.get_field_index("data")]
-        content, starts, ends = _bytes(data)
-        flat: NDArray[Any] = content.view("<f4") if not len(content) % 4 else content
+        held, starts, ends = content(data)
+        flat: NDArray[Any] = held.view("<f4") if not len(held) % 4 else held
     elif pa.types.is_list(values.type) and pa.types.is_floating(values.type.value_type):
-        flat, starts, ends = _flat(values)
+        flat, starts, ends = elements(values)
     else:
         return np.empty((len(values), 0))
     lengths = np.unique(ends - starts)
@@ -132,7 +132,7 @@ def _table(values: pa.Array) -> NDArray[Any]:
     return flat.reshape(len(starts), -1)
 
 
-def _flat(values: pa.ListArray) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+def elements(values: pa.ListArray) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
     """All elements, and where each row's begin and end."""
     lengths = pc.list_value_length(values).fill_null(0).to_numpy().astype(np.int64)
     ends = np.cumsum(lengths)
@@ -140,14 +140,15 @@ def _flat(values: pa.ListArray) -> tuple[NDArray[Any], NDArray[np.int64], NDArra
     return flat.to_numpy(zero_copy_only=False), ends - lengths, ends
 
 
-def _bytes(values: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+def content(values: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """The bytes of all values, and where each one's begin and end."""
     if values.null_count:
         values = values.fill_null(b"")
     offsets = np.frombuffer(values.buffers()[1], np.int32, len(values) + 1, 4 * values.offset)
     places = offsets.astype(np.int64) - offsets[0]
     data = values.buffers()[2]
-    content = np.frombuffer(data or b"", np.uint8)[offsets[0] : offsets[-1]]
-    return content, places[:-1], places[1:]
+    held = np.frombuffer(data or b"", np.uint8)[offsets[0] : offsets[-1]]
+    return held, places[:-1], places[1:]
 
 
 def _sums(numbers: NDArray[Any], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Floats:

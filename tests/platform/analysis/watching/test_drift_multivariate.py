@@ -163,11 +163,11 @@ def test_vectors():
     rng = np.random.default_rng(7)
     reference = rng.normal(size=(600, 64))
     many = {"levels": Levels(), "since": {"multivariate:images": START}}
-    (found,) = judge_vectors(reference, rng.normal(0.3, 1, (600, 64)), "images", **many)
+    (found,) = judge_vectors({"images": (reference, rng.normal(0.3, 1, (600, 64)))}, **many)
     assert (found.status, found.since) == (Status.ALARM, START)
-    (found,) = judge_vectors(reference, rng.normal(size=(600, 64)), "images", **many)
+    (found,) = judge_vectors({"images": (reference, rng.normal(size=(600, 64)))}, **many)
     assert (found.status, found.since) == (Status.OK, None)
-    (found,) = judge_vectors(reference, np.full((600, 64), np.nan), "images", **many)
+    (found,) = judge_vectors({"images": (reference, np.full((600, 64), np.nan))}, **many)
     assert found.status is Status.UNCLEAR
     with pytest.raises(ValueError, match="shapes"):
-        judge_vectors(reference, reference[:, :5], "images", **many)
+        judge_vectors({"images": (reference, reference[:, :5])}, **many)

@@ -65,7 +65,12 @@ class Levels:
     @property
     def rows(self) -> float:
         """Of it, the part of columns together."""
-        return 0.1 * self.window
+        return 0.05 * self.window
+
+    @property
+    def contents(self) -> float:
+        """Of it, the part of what images, texts and other columns without bins hold."""
+        return 0.05 * self.window
 
     @property
     def streams(self) -> float:

@@ -6,7 +6,7 @@ alarms by its own p-value, at the levels' part for rows, and its own effect.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -83,38 +83,44 @@ def judge_rows(
         return [_signal(Look(*each, why), False, levels, since, start) for each in names]
     old, new = table.dense()
     looks = [_classified(table, seed), _reconstructed(old, new, seed), _distance(old, new, seed)]
-    return _signals(looks, levels, since, start)
+    return _signals(looks, levels.rows, levels, since, start)
 
 
 def judge_vectors(
-    reference: Floats,
-    window: Floats,
-    subject: str,
+    pairs: Mapping[str, tuple[Floats, Floats]],
     *,
     levels: Levels,
     since: Mapping[str, datetime],
     start: datetime | None = None,
     seed: int = 0,
 ) -> list[Signal]:
-    """Vectors of images, texts or rows, such as embeddings, by maximum mean discrepancy.
+    """Vectors of images, texts or embeddings, by maximum mean discrepancy.
 
     Args:
-        reference, window: (n, d) and (m, d); rows that are not finite are left out.
-        subject: what they are vectors of.
+        pairs: what they are vectors of -> (n, d) of the reference and (m, d) of the window; rows
+            that are not finite are left out.
         levels, since, start, seed: as of `judge_rows`.
 
     Raises:
-        ValueError: the vectors have different lengths.
+        ValueError: the vectors of a pair have different lengths.
     """
+    rng = np.random.default_rng(seed)
+    looks = [_compared(subject, *pair, rng, seed) for subject, pair in pairs.items()]
+    return _signals(looks, levels.contents, levels, since, start)
+
+
+def _compared(
+    subject: str, reference: Floats, window: Floats, rng: np.random.Generator, seed: int
+) -> Look:
     if reference.shape[1:] != window.shape[1:] or reference.ndim != 2:
         raise ValueError(f"vectors of shapes {reference.shape[1:]} and {window.shape[1:]}")
-    rng = np.random.default_rng(seed)
     old, new = (each[np.isfinite(each).all(axis=1)] for each in (reference, window))
     if min(len(old), len(new)) < _FEWEST:
         why = f"{len(new):,} vectors against {len(old):,}: too few to compare them"
-        return [_signal(Look(subject, "mmd", why), False, levels, since, start)]
+        return Look(subject, "mmd", why)
     old, new = (each[rng.permutation(len(each))[:_MOST]] for each in (old, new))
-    return _signals([_distance(old, new, seed, subject)], levels, since, start)
+    said = "what it holds lies elsewhere than the reference's, by mean features"
+    return replace(_distance(old, new, seed, subject), summary=said)
 
 
 def _some(rows: Rows, rng: np.random.Generator) -> Rows:
@@ -203,11 +209,12 @@ def _distance(old: Floats, new: Floats, seed: int, subject: str = "mmd") -> Look
 
 def _signals(
     looks: list[Look],
+    level: float,
     levels: Levels,
     since: Mapping[str, datetime],
     start: datetime | None,
 ) -> list[Signal]:
-    rejected = benjamini_hochberg(np.array([each.p_value for each in looks]), levels.rows)
+    rejected = benjamini_hochberg(np.array([each.p_value for each in looks]), level)
     pairs = zip(looks, rejected.tolist(), strict=True)
     return [_signal(each, certain, levels, since, start) for each, certain in pairs]
 
