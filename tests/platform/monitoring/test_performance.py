@@ -76,8 +76,9 @@ def judge(desk: Desk, told: Manifest | None = None, held_out: Path | None = None
     logged = PredictionLog(desk.log).parts(
         WINDOW.model, WINDOW.start, WINDOW.end, version=WINDOW.version, columns=sampling.COLUMNS
     )
-    sample = sampling.sampled(logged)
-    return performance.judge(parts(desk), told or manifest(), None, held_out, sample)
+    told = told or manifest()
+    sample = sampling.sampled(logged, told.inputs)
+    return performance.judge(parts(desk), told, None, held_out, sample)
 
 
 def by_subject(signals: Sequence[Signal], kind: str = "performance") -> dict[str, Signal]:
