@@ -13,6 +13,7 @@ from pellucid.analysis.scores import Outcomes
 from pellucid.analysis.watching.estimation import Answers
 from pellucid.bundle import Manifest
 from pellucid.monitoring.feedback.truths import Truth
+from pellucid.monitoring.profiles.readings import numbers_of
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ def _numbers(values: Any, rows: int) -> NDArray[np.float64]:
 def matrix(values: Any, rows: int, columns: int) -> NDArray[np.float64]:
     """Lists as (rows, columns); NaN where there is none of so many numbers."""
     absent = np.full((rows, columns), np.nan)
+    if values is not None and pa.types.is_struct(values.type):  # more than a list has
+        found = numbers_of(values)
+        return found.astype(np.float64) if found.shape == absent.shape else absent
     if values is None or not pa.types.is_list(values.type):
         return absent
     lengths = pc.list_value_length(values).fill_null(0).to_numpy()

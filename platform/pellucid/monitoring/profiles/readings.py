@@ -99,12 +99,12 @@ def _pixels(values: pa.Array) -> dict[str, Floats]:
 def _values(values: pa.Array) -> Columns:
     if not pa.types.is_list(values.type):
         return {VALUE: values}
-    table = _table(values)
+    table = numbers_of(values)
     return {f"{VALUE}.{step}": column for step, column in enumerate(table.T, 1)}
 
 
 def _probabilities(values: pa.Array, classes: Sequence[str]) -> Columns:
-    table = _table(values)
+    table = numbers_of(values)
     if table.shape[1] > MOST_CLASSES:
         return {CONFIDENCE: table.max(axis=1)}
     if table.shape[1] != len(classes):
@@ -116,7 +116,7 @@ def _as_text(values: pa.Array) -> pa.Array:
     return values.cast(pa.string()) if pa.types.is_integer(values.type) else values
 
 
-def _table(values: pa.Array) -> NDArray[Any]:
+def numbers_of(values: pa.Array) -> NDArray[Any]:
     """Vectors of one length as (rows, length), or (rows, 0) where they differ."""
     if pa.types.is_struct(values.type) and values.type.get_field_index("data") >= 0:
         data = values.flatten()[values.type.get_field_index("data")]
