@@ -5,8 +5,8 @@
     sequence    the means of its known steps over 16 parts
     tensor      its numbers, if there are at most 4096
 
-They tell that something else is shown, said or measured than in training, not what. Nothing can be
-read back from them but a blurred image, so that no bundle carries the held-out content itself.
+They tell that something else is shown, said or measured than in training, not what. A bundle carries
+them of held-out rows, and never the images, texts and sequences themselves.
 """
 
 import math
