@@ -5,7 +5,7 @@
     sequence    the means of its known steps over 16 parts
     tensor      its numbers, if there are at most 4096
 
-They tell that something else is shown, said or measured than in training, not what. A bundle carries
+They tell that something else is shown, said or measured than in training, not what. A bundle has
 them of held-out rows, and never the images, texts and sequences themselves.
 """
 
