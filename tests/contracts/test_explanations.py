@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 BESIDE, ROWS = 12, 20
 FINER, MOST_STEPS = 4, 512  # as the server does with rows that are inexact
-SLOW = {"Hybrid-image", "Lstm-sequence", "Rnn-sequence", "Transformer-sequence"}
+SLOW = {"Gru-sequence", "Hybrid-image", "Lstm-sequence", "Rnn-sequence", "Transformer-sequence"}
 
 
 class Reused(nn.Module):

@@ -70,7 +70,9 @@ def bike_hour(_: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     )
 
 
-@pytest.mark.parametrize("case", [credit, digits, german_credit, bike_hour])
+@pytest.mark.parametrize(
+    "case", [credit, digits, pytest.param(german_credit, marks=pytest.mark.slow), bike_hour]
+)
 @pytest.mark.timeout(400)
 def test_from_a_file_to_predictions(stack: Stack, tmp_path: Path, case: Any) -> None:
     path, options, plan = case(tmp_path)

@@ -15,6 +15,7 @@ FEWER = {"pellucid data demo credit": "pellucid data demo credit --rows 300"}
 README = Path(__file__).parents[2] / "README.md"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_tour_runs_as_written(tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)

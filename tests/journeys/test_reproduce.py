@@ -21,6 +21,7 @@ PLAN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_reproduce_and_inspect(tmp_path):
     table, roles = synthetic.credit(300, seed=0)
