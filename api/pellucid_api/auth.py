@@ -26,10 +26,15 @@ class KeyRing:
 
     def opens(self, headers: Headers) -> bool:
         """Whether a request with these headers may pass."""
-        return not self._keys or self.owner(headers) is not None
+        return self.owner(headers) is not None
 
     def owner(self, headers: Headers) -> str | None:
-        """The name of the key that a request has, empty if it has none; None: no valid key."""
+        """The name of the key that a request has; empty without one, or where none is needed.
+
+        None: it needs a valid key, and has none.
+        """
+        if not self._keys:
+            return ""
         given = _key_of(headers).encode()
         # Every key is compared, so time tells nothing.
         found = [name for name, key in self._keys if hmac.compare_digest(given, key)]

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import httpx
+
 NOW = "2026-01-02T03:04:05Z"
 JOB = {
     "id": "j1",
@@ -39,3 +41,4 @@ class Outcome(NamedTuple):
 
 Run = Callable[..., Outcome]
 Answers = dict[tuple[str, str], Any]
+Service = Callable[[Any], list[httpx.Request]]

@@ -2,14 +2,17 @@
 
 import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 import pellucid.client
 from pellucid.cli import main
-from support.command_line import Answers, Outcome, Run
+from pellucid.client import Client
+from support.command_line import Answers, Outcome, Run, Service
 
 
 @pytest.fixture
@@ -24,9 +27,25 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
         value = found[key](request) if callable(found[key]) else found[key]
         return value if isinstance(value, httpx.Response) else httpx.Response(200, json=value)
 
-    client = functools.partial(pellucid.client.Client, transport=httpx.MockTransport(answer))
-    monkeypatch.setattr(pellucid.client, "Client", client)
+    _answered_by(answer, monkeypatch)
     return found
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+    """Makes a service that gives one answer, and keeps what was asked."""
+
+    def make(answer: Any) -> list[httpx.Request]:
+        asked: list[httpx.Request] = []
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            return httpx.Response(200, json=answer)
+
+        _answered_by(handle, monkeypatch)
+        return asked
+
+    return make
 
 
 @pytest.fixture
@@ -42,3 +61,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         return Outcome(int(ended.value.code or 0), captured.out, captured.err)
 
     return call
+
+
+def _answered_by(
+    handle: Callable[[httpx.Request], httpx.Response], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = functools.partial(Client, transport=httpx.MockTransport(handle))
+    monkeypatch.setattr(pellucid.client, "Client", client)

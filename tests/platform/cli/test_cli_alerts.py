@@ -1,18 +1,15 @@
 """`pellucid alerts`, against scripted answers, and its test of real sinks."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
 from pellucid.cli import app
-from pellucid.client import Client
 from pellucid.errors import InvalidInput, Unavailable
 from support.alerting import http_receiver
+from support.command_line import Service
 
 ALERT = {
     "id": "0abc",
@@ -43,28 +40,6 @@ RULES = {
     "by": "ada",
     "since": "2026-11-01T00:00:00Z",
 }
-
-Service = Callable[[Any], list[httpx.Request]]
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Service:
-    """Makes a service that gives one answer, and keeps what was asked."""
-
-    def make(answer: Any) -> list[httpx.Request]:
-        asked: list[httpx.Request] = []
-
-        def handle(request: httpx.Request) -> httpx.Response:
-            asked.append(request)
-            return httpx.Response(200, json=answer)
-
-        def connect() -> Client:
-            return Client("http://service", transport=httpx.MockTransport(handle))
-
-        monkeypatch.setattr("pellucid.cli.alerts.connect", connect)
-        return asked
-
-    return make
 
 
 def run(*arguments: str) -> str:

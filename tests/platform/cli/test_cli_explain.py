@@ -1,16 +1,15 @@
 """`pellucid explain` and `Client.explain`, against scripted answers."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from typer.testing import CliRunner
 
 from pellucid.cli import app
 from pellucid.client import Client
+from support.command_line import Service
 
 ROW = {"age": 41, "purpose": "car"}
 ANSWER: dict[str, Any] = {
@@ -38,25 +37,6 @@ ANSWER: dict[str, Any] = {
         }
     ],
 }
-Service = Callable[[dict[str, Any]], list[httpx.Request]]
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Service:
-    """Makes a service that gives one answer, and keeps what was asked."""
-
-    def make(answer: dict[str, Any]) -> list[httpx.Request]:
-        asked: list[httpx.Request] = []
-
-        def handle(request: httpx.Request) -> httpx.Response:
-            asked.append(request)
-            return httpx.Response(200, json=answer)
-
-        client = Client("http://service", transport=httpx.MockTransport(handle))
-        monkeypatch.setattr("pellucid.cli.explanations.connect", lambda: client)
-        return asked
-
-    return make
 
 
 def run(*arguments: object) -> tuple[int, str]:

@@ -1,15 +1,11 @@
 """`pellucid traffic` and `client.models` about competition, against scripted answers."""
 
 import json
-from collections.abc import Callable
-from typing import Any
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
 from pellucid.cli import app
-from pellucid.client import Client
 
 TRAFFIC = {
     "model": "credit",
@@ -69,25 +65,6 @@ COMPARISONS = {
     ],
     "labels": "Of each version's newest window.",
 }
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], list[httpx.Request]]:
-    """Makes a service that gives one answer, and keeps what was asked."""
-
-    def make(answer: dict[str, Any]) -> list[httpx.Request]:
-        asked: list[httpx.Request] = []
-
-        def handle(request: httpx.Request) -> httpx.Response:
-            asked.append(request)
-            return httpx.Response(200, json=answer)
-
-        client = Client("http://service", transport=httpx.MockTransport(handle))
-        for module in ("traffic", "models"):
-            monkeypatch.setattr(f"pellucid.cli.{module}.connect", lambda: client)
-        return asked
-
-    return make
 
 
 def run(*arguments: object) -> tuple[int, str]:

@@ -115,7 +115,7 @@ class _Counted:
         known = predicted >= 0
         truth = None if label is None else self._indices(label)
         told, shares = outputs.get("probabilities"), None
-        if told is not None and pa.types.is_list(told.type):
+        if told is not None and pa.types.is_nested(told.type):
             shares = matrix(told, len(told), len(self._places))
         rows = np.flatnonzero(known & (True if shares is None else np.isfinite(shares).all(1)))
         self._note(rows, truth if truth is None else truth >= 0)
