@@ -162,7 +162,7 @@ def test_texts(tmp_path: Path) -> None:
 
 
 def test_an_explanation_survives_its_worker(tmp_path: Path) -> None:
-    rows = 4000
+    rows = 40_000  # several parts, each of five seconds
     with running_stack(tmp_path / "home", lease_seconds=4.0) as stack:
         a_champion(stack, tmp_path)
         table, _ = synthetic.credit(rows, seed=9)
