@@ -4,14 +4,19 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support.mlflow_server import MlflowServer
 from support.postgres import PostgresServer
 
 # How long an example takes is no matter of right or wrong. With `CI` set, hypothesis's own profile
 # also makes the examples the same in every run.
-settings.register_profile("patient", parent=settings(), deadline=None)
+settings.register_profile(
+    "patient",
+    parent=settings(),
+    deadline=None,
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.too_slow],
+)
 settings.load_profile("patient")
 
 

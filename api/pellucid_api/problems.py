@@ -143,7 +143,10 @@ async def _validation(request: Request, error: Exception) -> Response:
     places = [".".join(str(part) for part in item["loc"]) for item in items]
     text = "; ".join(f"{p}: {item['msg']}" for p, item in zip(places, items, strict=True))
     place = {"path": places[0] if len(places) == 1 else places}
-    return respond(request.url.path, errors.InvalidInput(f"{text}.", where=place))
+    # `curl -d` says that it sends a form unless it is told otherwise.
+    unread = places == ["body"] and "json" not in request.headers.get("content-type", "")
+    remedy = "Send JSON, with the header Content-Type: application/json." if unread else ""
+    return respond(request.url.path, errors.InvalidInput(f"{text}.", where=place, remedy=remedy))
 
 
 def _response(

@@ -262,7 +262,7 @@ class Settings(BaseSettings):
     def _refuse_open_doors(self) -> Self:
         if any(named(each)[1].lower() in _PLACEHOLDERS for each in self.api_keys):
             raise ValueError("api_keys holds a placeholder; generate one: openssl rand -hex 32")
-        if self.alert_webhook_secret.lower() in _PLACEHOLDERS:
+        if self.alert_webhook_secret.lower() in _PLACEHOLDERS | {"whsec_"}:  # and nothing behind it
             raise ValueError(
                 "alert_webhook_secret is a placeholder; generate one: openssl rand -hex 32"
             )

@@ -114,6 +114,9 @@ LATER = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         ("PUT", "/v1/alert-rules", {"rules": [{"name": "r"}, {"name": "r"}], "by": "a"}),
         ("PUT", "/v1/alert-rules", {"rules": [{"name": "r", "severity": "loud"}], "by": "a"}),
         ("PUT", "/v1/alert-rules", {"rules": [{"name": "r", "min_effect": 1e999}], "by": "a"}),
+        ("PUT", "/v1/alert-rules", {"rules": [], "by": "\0"}),
+        ("POST", "/v1/alerts/x/acknowledge", {"by": "\0\0"}),
+        ("DELETE", "/v1/silences/x?by=%00", None),
         ("POST", "/v1/alerts/x/acknowledge", {"note": "by nobody"}),
         ("DELETE", "/v1/silences/x", None),
         ("GET", "/v1/alerts?state=loud", None),
@@ -159,7 +162,9 @@ VALUES = st.recursive(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(body=VALUES, rule=VALUES, by=TEXTS)
 def test_no_body_is_our_fault(credit, body: Any, rule: Any, by: str) -> None:

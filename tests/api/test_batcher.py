@@ -52,7 +52,7 @@ class Desk:
         return work
 
     async def drained(self, count):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.closed) < count:
                 await asyncio.sleep(0.001)
 
@@ -184,12 +184,12 @@ class Gate:
 
     def run(self, given):
         self.entered.set()
-        assert self.open.wait(30)
+        assert self.open.wait(120)
         return doubled(given)
 
 
 async def entered(gate):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not gate.entered.is_set():
             await asyncio.sleep(0.001)
 
@@ -419,14 +419,14 @@ def test_a_lane_runs_one_call_after_the_other_and_ends_with_its_owner():
     lane = Lane("one")
     order: list[int] = []
     futures = [lane.submit(order.append, number) for number in range(50)]
-    assert [future.result(10) for future in futures] == [None] * 50
+    assert [future.result(60) for future in futures] == [None] * 50
     assert order == list(range(50))
     with pytest.raises(ZeroDivisionError):
-        lane.submit(lambda: 1 / 0).result(10)
+        lane.submit(lambda: 1 / 0).result(60)
     (thread,) = (each for each in threading.enumerate() if each.name == "one")
     assert thread.daemon
     del lane
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

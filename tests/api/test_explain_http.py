@@ -345,7 +345,7 @@ def test_predictions_do_not_wait_for_explanations_and_too_many_of_these_are_refu
     assert client.post(EXPLAIN, json=ROWS).status_code == 200
     served = client.services.pool.champion("credit")
     free = threading.Event()
-    served.aside.lane.submit(free.wait, 30)
+    served.aside.lane.submit(free.wait, 120)
     with ThreadPoolExecutor(1) as executor:
         try:
             waiting = executor.submit(client.post, EXPLAIN, json=[ROW | {"age": 1}])
@@ -369,7 +369,7 @@ def test_a_version_can_be_opened_when_it_is_loaded(serve, register):
     client = serve(explain_early=True)
     explainer = client.services.pool.champion("credit").explainers[""]
     assert explainer._opening is not None
-    assert explainer._opening.result(10).rows >= 1
+    assert explainer._opening.result(60).rows >= 1
 
 
 def test_answers_are_json_that_any_client_reads(explained):
@@ -383,7 +383,7 @@ def test_answers_are_json_that_any_client_reads(explained):
 
 
 def until(condition):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -393,7 +393,7 @@ def test_what_nobody_waits_for_is_not_run(explained):
     assert explained.post(EXPLAIN, json=ROWS).status_code == 200
     served = explained.services.pool.champion("credit")
     explainer, free = served.explainers[""], threading.Event()
-    served.aside.lane.submit(free.wait, 30)
+    served.aside.lane.submit(free.wait, 120)
     body = json.dumps([ROW | {"age": 2}]).encode()
     head = f"POST {EXPLAIN} HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
     with ThreadPoolExecutor(1) as executor:

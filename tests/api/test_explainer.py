@@ -93,6 +93,12 @@ def test_only_rows_above_the_tolerance_are_refined(load):
     assert explainer.statistics.executed_rows == 6
 
 
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
 def test_nobody_waits_for_what_was_cancelled(load):
     served = load()
     explainer = served.explainers[""]
@@ -100,20 +106,17 @@ def test_nobody_waits_for_what_was_cancelled(load):
 
     async def ask():
         await explainer.opened()
-        served.aside.lane.submit(free.wait, 30)
+        served.aside.lane.submit(free.wait, 120)
         running = asyncio.create_task(explainer.explain(feed_of(served)))
-        await asyncio.sleep(0.01)  # it is in the thread
+        await until(lambda: explainer.statistics.misses == 3 and not explainer.waiting)
         waiting = asyncio.create_task(explainer.explain(feed_of(served, ROWS[:1])))
-        await asyncio.sleep(0.01)
+        await until(lambda: explainer.waiting == 1)
         waiting.cancel()
         free.set()
         await running
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        for _ in range(100):
-            if explainer.waiting == 0:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: explainer.statistics.dropped == 1)
 
     asyncio.run(ask())
     assert explainer.statistics.dropped == 1
@@ -128,7 +131,7 @@ def test_a_deadline_is_kept_though_the_thread_is_busy(load):
 
     async def ask():
         await explainer.opened()
-        served.aside.lane.submit(free.wait, 30)
+        served.aside.lane.submit(free.wait, 120)
         turn = Turn()
         turn.deadline = turn.received + 0.05
         with pytest.raises(DeadlineExceeded):

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pellucid.cli.feedback import feedback
+from pellucid.cli.predictions import show
 from pellucid.client import Client
 from pellucid.errors import InvalidRows
 from pellucid.monitoring.feedback.labels import Labels
@@ -68,6 +69,22 @@ def test_a_label_is_taken_a_moment_after_its_prediction(credit: ServiceClient) -
     table = Labels(credit.services.settings.home / "labels").latest("credit", hour)
     labels = dict(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))
     assert labels[uuid.UUID(identity).bytes] == "bad"
+
+
+def test_a_prediction_shows_all_labels_that_were_told_of_it(
+    credit: ServiceClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, other = predictions(credit, 2)
+    give(credit, [{"id": mine, "label": "good"}, {"id": other, "label": "good"}])
+    credit.services.labels.close()  # the first are sealed, the next are in a spool
+    give(credit, [{"id": mine, "label": "good"}, {"id": mine, "label": "bad"}], source="courts")
+    told = credit.get(f"/v1/predictions/{mine}").json()["labels"]
+    assert [(each["label"], each["source"]) for each in told] == [("good", ""), ("bad", "courts")]
+    assert told[0]["time"] < told[1]["time"]
+    monkeypatch.setenv("PELLUCID_URL", str(credit.base_url))
+    show(mine)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[-1] for line in shown if line[:1] == ["label"]] == ["good", "bad"]
 
 
 def test_lists_and_files_say_the_same(credit: ServiceClient) -> None:
@@ -252,7 +269,7 @@ VALUES = st.recursive(
 @settings(
     max_examples=60,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     body=st.one_of(

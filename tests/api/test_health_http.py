@@ -1,5 +1,6 @@
 """Readiness tells the truth, and outages that do not matter do not matter."""
 
+import threading
 import time
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_failed_version_is_visible_beside_the_one_that_serves(serve, register)
     register()
     client = serve()
     register(claimed_bias=3.0)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not (found := client.get("/health/ready").json()["models"][0])["failed_version"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -77,10 +78,12 @@ def test_a_database_that_is_down_is_told_but_models_serve(credit, monkeypatch):
 
 def test_a_database_that_hangs_does_not_hang_the_probe(credit, monkeypatch):
     monkeypatch.setattr(health, "_PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(credit.services.database, "ping", lambda: time.sleep(1))
-    began = time.monotonic()
-    state = credit.get("/health/ready").json()
-    assert time.monotonic() - began < 0.9
+    answered = threading.Event()
+    monkeypatch.setattr(credit.services.database, "ping", lambda: answered.wait(60))
+    try:
+        state = credit.get("/health/ready").json()
+    finally:
+        answered.set()
     assert state["database"] == "no answer within 0.1 s"
 
 

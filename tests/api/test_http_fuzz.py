@@ -11,7 +11,9 @@ from support.wire import GET, request, wire
 
 PREDICT, INFER = "/v1/models/credit/predict", "/v2/models/credit/infer"
 _settings = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 BODY = json.dumps([ROW]).encode()
 TENSORS = {

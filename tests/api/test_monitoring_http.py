@@ -107,3 +107,17 @@ def test_labels_are_counted(judged):
     old = {"id": "019aa8f2-7bbd-7cbb-8f7e-5b1c2d3e4f50", "label": "good"}
     assert judged.post("/v1/feedback", json=old).status_code == 200
     assert 'pellucid_feedback_labels_total{answer="late"} 1.0' in judged.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"from": "0001-01-01T00:00:00+14:00"},
+        {"to": "9999-12-31T23:59:59-14:00"},
+        {"version": "9" * 30},
+        {"cursor": "20260101T000000-" + "9" * 40},
+    ],
+)
+def test_what_no_window_can_have_is_a_problem(credit, asked):
+    answer = credit.get("/v1/models/credit/monitoring", params=asked)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")

@@ -49,7 +49,7 @@ def predict(client: ServiceClient, rows_: list[dict[str, Any]]) -> None:
 
 def counted(client: ServiceClient, values: int) -> dict[tuple[str, str], float]:
     """The samples once so many values were counted."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         families = text_string_to_metric_families(client.get("/metrics").text)
         found = {

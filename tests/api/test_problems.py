@@ -112,6 +112,15 @@ def test_an_odd_request_id_is_replaced(credit):
     assert credit.get("/v1/jobs", headers={"X-Request-ID": given}).headers["x-request-id"] != given
 
 
+def test_json_that_is_sent_as_a_form_is_told_its_header(credit):
+    body = b'{"rules": [], "by": "ada"}'
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    problem = credit.put("/v1/alert-rules", content=body, headers=form).json()
+    assert problem["remedy"] == "Send JSON, with the header Content-Type: application/json."
+    problem = credit.put("/v1/alert-rules", json=[1]).json()
+    assert (problem["where"], problem["remedy"]) == ({"path": "body"}, "")
+
+
 def test_what_a_client_sent_is_not_told_at_any_length(credit):
     for path, kind in (("/v1", "detail"), ("/v2", "error")):
         answer = credit.get(f"{path}/models/{'x' * 20_000}")

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ from pellucid.client import Client
 from pellucid.db.upgrade import upgrade
 from pellucid.errors import Unavailable
 from pellucid.settings import Settings
-from support.mlflow_server import free_port
+from support.ports import free_port
 from support.serving import make_bundle
 
 
@@ -36,16 +37,16 @@ def test_a_stream_ends_when_the_server_is_asked_to(tmp_path: Path) -> None:
                 dataset = client.datasets.add(csv, name="d", roles={"y": "target"})
                 break
             except Unavailable:
-                continue
+                time.sleep(0.05)
         job = client.jobs.submit({"name": "m", "data": {"dataset": dataset.name}})
         url = f"{settings.resolved_url}/v1/jobs/{job.id}/events"
-        with httpx.stream("GET", url, timeout=15) as stream:
+        with httpx.stream("GET", url, timeout=60) as stream:
             lines = stream.iter_lines()
             assert next(lines).startswith(("event", "id", "data", ":"))
             server.send_signal(signal.SIGTERM)
             for _ in lines:  # no worker runs: the job alone would never end the stream
                 pass
-        server.wait(timeout=15)
+        server.wait(timeout=60)
 
 
 def test_onnx_runtime_reports_nothing(tmp_path: Path) -> None:

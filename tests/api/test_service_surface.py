@@ -3,11 +3,9 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
 
 import httpx
 import pytest
@@ -18,6 +16,7 @@ from pellucid.settings import Settings
 from pellucid_api.app import create_app
 from pellucid_api.commands import api
 from pellucid_api.routes import ROUTES
+from support.ports import free_port
 
 ALL = [(tag, route) for tag, routes in ROUTES.items() for route in routes]
 PUBLIC_ROUTES = {
@@ -202,8 +201,7 @@ def test_wrong_options_are_refused():
 
 
 def test_the_command_serves_without_mlflow_and_without_tables_and_stops_on_sigterm(tmp_path):
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {
         "PELLUCID_HOME": str(tmp_path),
         "PELLUCID_MLFLOW_URL": "http://127.0.0.1:9",  # the discard port: nobody answers
@@ -222,7 +220,7 @@ def test_the_command_serves_without_mlflow_and_without_tables_and_stops_on_sigte
         assert "pellucid db upgrade" in problem["remedy"]
     finally:
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=60)
     assert process.returncode in (0, -signal.SIGTERM), log
     assert "GET /v1/jobs 503" in log
     assert "Traceback" not in log

@@ -105,7 +105,9 @@ def test_a_request_whose_client_leaves_is_told(serve, register, monkeypatch):
     async def leave():
         champion, body = services.pool.champion("credit"), json.dumps([ROW]).encode()
         services.plane.start(services.rows, champion, {}, body, replies.append).cancel()
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while len(exporter.get_finished_spans()) < 3:
+                await asyncio.sleep(0.01)
 
     asyncio.run(leave())
     spans = {span.name: span for span in exporter.get_finished_spans()}

@@ -18,7 +18,7 @@ from support.serving import ROW
 PREDICT, TRAFFIC = "/v1/models/credit/predict", "/v1/models/credit/traffic"
 
 
-def until(condition, seconds=5.0):
+def until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -79,7 +79,7 @@ def _check(home: Path, owed: set[uuid.UUID], given: set[uuid.UUID]) -> None:
 
 
 def _wait_for_recovery(home: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while any((home / "predictions" / "spools").rglob("*.arrow")):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -275,7 +275,7 @@ def test_events_are_numbered_without_gaps_while_many_write(queue: JobQueue) -> N
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(write, range(6)))
     done.set()
-    reader.join(20)
+    reader.join(60)
     assert seen == list(range(1, 63))
 
 
@@ -363,7 +363,7 @@ def test_processes_claim_each_attempt_exactly_once(url: str, database: Database)
         )
         for n in range(3)
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
     claims = Counter(tuple(pair) for output in outputs for pair in json.loads(output))
     assert set(claims.values()) == {1}
     for job_id in jobs:

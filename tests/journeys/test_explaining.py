@@ -34,7 +34,7 @@ QUICK = {
 }
 ROWS = 20
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def trained(directory: Path, table: Any, roles: dict[str, Role], **spec: Any) -> Bundle:

@@ -1,5 +1,6 @@
 """From requests over HTTP to a verdict, by the monitor's own process: windows, labels, reports."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,11 @@ PLAN = {
 }
 
 
+def _await_the_next_minute() -> None:
+    """A window begins, in which there is time for rows and their labels."""
+    time.sleep(60.1 - time.time() % 60)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_change_of_the_applicants_is_found_told_and_written_up(tmp_path: Path) -> None:
@@ -35,6 +41,7 @@ def test_a_change_of_the_applicants_is_found_told_and_written_up(tmp_path: Path)
         job = client.jobs.wait(client.jobs.submit(PLAN).id)
         assert job.status == "succeeded", job.reason
         asked, _ = credit(1_500, seed=5, covariate_drift=1.0)
+        _await_the_next_minute()
         start = datetime.now(UTC)
         rows = asked.drop_columns(["application", "default"])
         answers = client.predict_table("credit", rows, job.model_version)

@@ -16,7 +16,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1500)
 def test_the_tour_runs_as_written(tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 2
@@ -37,7 +37,7 @@ def test_the_tour_runs_as_written(tmp_path: Path) -> None:
             env=environment,
             text=True,
             capture_output=True,
-            timeout=350,
+            timeout=1400,
         )
         assert output.returncode == 0, output.stdout + output.stderr
         jobs = stack.client.jobs.list().items

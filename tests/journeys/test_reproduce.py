@@ -22,7 +22,7 @@ PLAN = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1500)
 def test_reproduce_and_inspect(tmp_path):
     table, roles = synthetic.credit(300, seed=0)
     pq.write_table(table, tmp_path / "credit.parquet")

@@ -18,7 +18,7 @@ COMPARED = 5000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_scoring_survives_its_worker(tmp_path: Path) -> None:
     with running_stack(tmp_path / "home", lease_seconds=4.0) as stack:
         train(stack, tmp_path)

@@ -1,6 +1,8 @@
 import time
+from types import SimpleNamespace
 
 from pellucid.jobs.workspace import Workspace, read_spool
+from pellucid_pipelines.callbacks import reporting
 from pellucid_pipelines.callbacks.reporting import Reporting
 from pellucid_pipelines.journal import Journal
 from pellucid_pipelines.system_metrics import SystemMetrics
@@ -30,15 +32,17 @@ def test_an_epoch_is_spooled_once_and_progress_is_told(tmp_path):
 def test_progress_is_throttled_and_told_within_a_long_epoch(tmp_path, monkeypatch):
     workspace = Workspace(tmp_path)
     with Journal(workspace) as journal:
-        reporting = Reporting(journal)
-        fit = a_fit(a_plan(training={"epochs": 1, "batch_size": 15}), [reporting])
+        fit = a_fit(a_plan(training={"epochs": 1, "batch_size": 15}), [Reporting(journal)])
         update = fit.train_step
 
+        clock = SimpleNamespace(now=100.0)
+
         def slow(batch):
-            time.sleep(0.1)
+            clock.now += 0.1
             return update(batch)
 
         monkeypatch.setattr(fit, "train_step", slow)
+        monkeypatch.setattr(reporting, "time", SimpleNamespace(monotonic=lambda: clock.now))
         fit.run()
         assert fit.steps == 10
     told = [event["data"]["step"] for event in lines(workspace.events_path)]
@@ -47,11 +51,19 @@ def test_progress_is_throttled_and_told_within_a_long_epoch(tmp_path, monkeypatc
     assert 3 <= len(told) <= 6
 
 
+def of_the_cpu(workspace):
+    """The steps at which it was measured."""
+    found = lines(workspace.metrics_path)
+    return [m["step"] for m in found if m["key"] == "system/cpu_utilization_percentage"]
+
+
 def test_system_metrics_go_on_from_the_last_attempt(tmp_path):
     workspace = Workspace(tmp_path)
     for _ in range(2):
         with Journal(workspace) as journal, SystemMetrics(journal, workspace.metrics_path, 0.05):
-            time.sleep(0.12)
+            before = len(of_the_cpu(workspace))
+            while len(of_the_cpu(workspace)) < before + 2:
+                time.sleep(0.01)
     spooled = lines(workspace.metrics_path)
     assert {
         "system/cpu_utilization_percentage",
@@ -59,6 +71,6 @@ def test_system_metrics_go_on_from_the_last_attempt(tmp_path):
         "system/disk_usage_percentage",
         "system/network_receive_megabytes",
     } <= {m["key"] for m in spooled}
-    steps = [m["step"] for m in spooled if m["key"] == "system/cpu_utilization_percentage"]
+    steps = of_the_cpu(workspace)
     assert steps == list(range(len(steps)))
     assert len(steps) >= 4

@@ -113,7 +113,7 @@ def test_it_is_one_item_ahead_and_no_more():
 
     coming = ahead(items())
     assert next(coming) == 0
-    assert taken.wait(5)
+    assert taken.wait(60)
     time.sleep(0.02)
     assert made == [0, 1]
     assert list(coming) == [1, 2, 3, 4]

@@ -52,6 +52,15 @@ def test_a_placeholder_key_is_refused(keys: str, monkeypatch: pytest.MonkeyPatch
         Settings.load()
 
 
+@pytest.mark.parametrize("secret", ["changeme", "whsec_"])
+def test_a_secret_that_would_sign_nothing_is_refused(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PELLUCID_ALERT_WEBHOOK_SECRET", secret)
+    with pytest.raises(InvalidSettings, match="alert_webhook_secret is a placeholder"):
+        Settings.load()
+
+
 def test_the_first_key_is_sent_without_its_name() -> None:
     assert Settings().api_key is None
     assert Settings(api_keys=("abc=", "ada:x")).api_key == "abc="

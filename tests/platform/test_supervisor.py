@@ -16,6 +16,7 @@ from pellucid.errors import InvalidSettings, Unavailable
 from pellucid.settings import Settings
 from pellucid.supervisor import Service, Supervisor, services
 from pellucid.supervisor.services import api_url, on_free_ports, running
+from support.ports import free_port
 
 SLEEP = "import time; time.sleep(600)"
 STUBBORN = (
@@ -29,11 +30,18 @@ def python(name: str, code: str, health_url: str = "") -> Service:
     return Service(name, [sys.executable, "-c", code], {}, health_url)
 
 
-def eventually(holds: Callable[[], object], seconds: float = 15) -> None:
+def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # it has ended meanwhile
+        return []
 
 
 @pytest.fixture
@@ -49,11 +57,11 @@ def test_services_run_until_the_end_of_the_block_with_their_children(tmp_path: P
         process = psutil.Process(supervisor.pids()["parent"])
         eventually(process.children)
         everyone = [process, *process.children()]
-    assert not psutil.wait_procs(everyone, 5)[1]
+    assert not psutil.wait_procs(everyone, 30)[1]
 
 
 def test_it_waits_for_the_health_url(tmp_path: Path) -> None:
-    port = on_free_ports(Settings(port=0)).port
+    port = free_port()
     code = (
         "import http.server as h, time; time.sleep(1); "
         f"h.test(h.SimpleHTTPRequestHandler, port={port}, bind='127.0.0.1')"
@@ -72,7 +80,7 @@ def test_a_service_that_does_not_start_is_named_with_its_last_words(tmp_path: Pa
     assert "no such table" in raised.value.remedy
     assert raised.value.where["log"] == str(tmp_path / "broken.log")
     ours = psutil.Process().children(recursive=True)
-    assert not [p for p in ours if SLEEP in p.cmdline()]
+    assert not [p for p in ours if SLEEP in command(p)]
 
 
 def test_a_crashed_service_is_started_again(tmp_path: Path) -> None:
@@ -109,7 +117,7 @@ with Supervisor(services, Path({str(tmp_path)!r}), print):
     everyone = supervisor.children(recursive=True)
     process.kill()
     process.wait()
-    assert not psutil.wait_procs(everyone, 10)[1]
+    assert not psutil.wait_procs(everyone, 60)[1]
 
 
 def test_a_taken_port_is_named_with_its_setting(tmp_path: Path, port: int) -> None:
@@ -121,9 +129,7 @@ def test_a_taken_port_is_named_with_its_setting(tmp_path: Path, port: int) -> No
 
 
 def test_free_ports_replace_only_taken_ones(port: int) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
+    free = free_port()
     moved = on_free_ports(Settings(port=port, mlflow_port=free))
     assert moved.port not in (port, 0)
     assert moved.mlflow_port == free

@@ -17,7 +17,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+
+from support.ports import free_port
 
 _VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::?-((?:[^{}]|\{[^{}]*\})*))?\})")  # a default has more
 _SECONDS = {"s": 1.0, "m": 60.0}
@@ -108,7 +109,7 @@ class Project:
         self._directory = directory
         self._images = images
         self._ports = {
-            name: {port: _free_port() for port in _container_ports(service)}
+            name: {port: free_port() for port in _container_ports(service)}
             for name, service in document["services"].items()
         }
         self.services = {name: self._localize(name) for name in document["services"]}
@@ -257,9 +258,3 @@ def _container_ports(service: Mapping[str, Any]) -> list[int]:
 
 def _seconds(text: str) -> float:
     return float(text[:-1]) * _SECONDS[text[-1]]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

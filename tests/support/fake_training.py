@@ -1,8 +1,9 @@
 """A training process in miniature: `python fake_training.py JOB_DIR MODE`.
 
 It keeps the real one's contract (spools, checkpoint, result, exit status) without PyTorch. Modes:
-`succeed`; `slow` (takes two seconds); `reject` (exit status 2); `crash` (attempts 1 and 2 die
-half-way); `hang`; `stubborn` (hangs, has a child, and ignores SIGTERM).
+`succeed`; `gated` (goes on behind its first epoch when there is a file `go`); `reject` (exit status
+2); `crash` (attempts 1 and 2 die half-way); `hang`; `stubborn` (hangs, has a child, and ignores
+SIGTERM).
 """
 
 import math
@@ -18,11 +19,11 @@ from pellucid.errors import TrainingFailed
 from pellucid.jobs.workspace import Request, Spool, Workspace, metric_entries, write_atomically
 
 EPOCHS = 8
-EPOCH_SECONDS = {"slow": 0.25}
 
 
 def main() -> int:
     workspace, mode = Workspace(Path(sys.argv[1])), sys.argv[2]
+    gate = workspace.root / "go"
     request = workspace.read_request()
     events, metrics = Spool(workspace.events_path), Spool(workspace.metrics_path)
     print(f"attempt {request.attempt} begins", flush=True)
@@ -42,8 +43,8 @@ def main() -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         write_atomically(committed, str(epoch).encode())
         events.append(progress(epoch, loss_of(request)))
-        time.sleep(EPOCH_SECONDS.get(mode, 0.05))
-        while mode in ("hang", "stubborn"):
+        time.sleep(0.05)
+        while mode in ("hang", "stubborn") or (mode == "gated" and not gate.exists()):
             time.sleep(0.05)
     if request.trial:
         workspace.write_result({"validation": {"loss": loss_of(request)}, "epochs": EPOCHS})

@@ -85,7 +85,7 @@ class Many:
     def by_each(self, method: str, path: str, **options: Any) -> list[httpx.Response]:
         """An answer of every process, and more than one of some."""
         found: list[httpx.Response] = []
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while len({process_of(each) for each in found}) < self.settings.api_processes:
             assert time.monotonic() < deadline, self.log.read_text(encoding="utf-8")
             found.append(self.send(method, path, **options))
@@ -131,7 +131,7 @@ def many(settings: Settings, directory: Path, address: tuple[str, int]) -> Itera
             yield found
         finally:
             parent.terminate()
-            parent.wait(30)
+            parent.wait(60)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -12,12 +11,7 @@ from typing import Self
 import httpx
 
 from pellucid.tracking.server import mlflow_server
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from support.ports import free_port
 
 
 class MlflowServer:
@@ -35,7 +29,7 @@ class MlflowServer:
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, timeout: float = 90.0) -> Self:
+    def start(self, timeout: float = 180.0) -> Self:
         """Start it and wait until it answers."""
         command = mlflow_server(
             self._store,

@@ -43,7 +43,7 @@ def main(directory: Path, times: int) -> None:
         limits=Limits(batch_rows=64, queue_seconds=60),
     )
     pool.start()
-    assert pool.settled.wait(30)
+    assert pool.settled.wait(60)
     sizes = []
     for number in range(1, times + 1):
         asyncio.run(serve(pool.version("credit", 2)))

@@ -9,7 +9,7 @@ import tritonclient.grpc as triton
 
 from pellucid.settings import Settings
 from pellucid.tracking.memory import MemoryTracker
-from support.mlflow_server import free_port
+from support.ports import free_port
 from support.serving import ServiceClient, held_feed, serving
 
 

@@ -220,10 +220,10 @@ def serving(settings: Settings, registry: MemoryTracker, **options: Any) -> Iter
         while not server.started:
             assert thread.is_alive(), "the service did not start"
             time.sleep(0.005)
-        app.state.services.pool.settled.wait(10)
+        assert app.state.services.pool.settled.wait(60), "the first models were not loaded"
         port = server.servers[0].sockets[0].getsockname()[1]
         with ServiceClient(f"http://127.0.0.1:{port}", app.state.services) as client:
             yield client
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)

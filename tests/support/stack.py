@@ -13,7 +13,8 @@ from pellucid.client import Client
 from pellucid.jobs.workspace import Workspace
 from pellucid.settings import Settings
 from pellucid.supervisor import Supervisor
-from pellucid.supervisor.services import on_free_ports, running
+from pellucid.supervisor.services import running
+from support.ports import free_port
 
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -53,6 +54,6 @@ class Stack:
 
 @contextmanager
 def running_stack(home: Path, **settings: Any) -> Iterator[Stack]:
-    chosen = on_free_ports(Settings(home=home, port=0, mlflow_port=0, **settings))
+    chosen = Settings(home=home, port=free_port(), mlflow_port=free_port(), **settings)
     with running(chosen, print) as supervisor, Client(chosen.resolved_url) as client:
         yield Stack(chosen, client, supervisor)

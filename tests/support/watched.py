@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from pellucid.analysis.watching.binning import bins_of_numbers, bins_of_strings
 from pellucid.analysis.watching.counting import count
@@ -22,6 +23,7 @@ from pellucid.monitoring.feedback.labels import DIRECTORY, LabelWriter
 from pellucid.monitoring.feedback.taking import Given
 from pellucid.monitoring.feedback.truths import Truth
 from pellucid.monitoring.profiles.profiling import ReferenceProfile
+from pellucid.monitoring.watch import monitor
 from pellucid.monitoring.watch.inspector import Inspector
 from pellucid.monitoring.watch.monitor import Monitor
 from pellucid.settings import Settings
@@ -127,13 +129,17 @@ class Watched:
 
     def monitor(self, **options: Any) -> Monitor:
         """A monitor of all of it; with `questions`, one that asks these."""
-        inspector = Inspector(self.settings, self.database, self.registry, self.registry, **options)
-        return Monitor(
-            self.settings, self.database, self.registry, self.registry, inspector=inspector
-        )
+        made = Inspector(self.settings, self.database, self.registry, self.registry, **options)
+        return Monitor(self.settings, self.database, self.registry, self.registry, inspector=made)
+
+
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more windows become due while a test runs; what is judged has its true time."""
+    moment = datetime.now(UTC)
+    monkeypatch.setattr(monitor, "clock", lambda: moment)
 
 
 def hour(back: int) -> datetime:
     """The start of the hour that ended so many hours before this one's last judged boundary."""
-    now = datetime.now(UTC) - timedelta(seconds=300)
+    now = monitor.clock() - timedelta(seconds=300)
     return now.replace(minute=0, second=0, microsecond=0) - HOUR * (back + 1)

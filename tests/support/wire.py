@@ -37,7 +37,7 @@ class Wire:
     """A connection on which responses are read one by one."""
 
     def __init__(self, url: httpx.URL) -> None:
-        self.socket = socket.create_connection((url.host, url.port), timeout=10)
+        self.socket = socket.create_connection((url.host, url.port), timeout=60)
         self.file = self.socket.makefile("rb")
 
     def send(self, *parts: bytes, pause: float = 0.0) -> None:

@@ -141,7 +141,7 @@ def at_work(worker: Worker) -> Iterator[Worker]:
         yield worker
     finally:
         worker.stop()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -152,7 +152,7 @@ def mark_of(process: psutil.Process) -> str | None:
         return None
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 30.0) -> None:
+def wait_until(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -19,11 +19,16 @@ _FRESH_SECONDS = 10.0  # a younger prediction may still be in the recorder's que
 
 
 def show(services: Held, prediction_id: PredictionId) -> LoggedPrediction:
-    """Show a prediction: what came in, what went out, and which version, run and data made it."""
-    found = _find(services, ids.parse(prediction_id))
+    """Show a prediction: what came in and went out, what is said to be true of it, and its origin.
+
+    The origin is the version, its run, its job and its data.
+    """
+    prediction = ids.parse(prediction_id)
+    found = _find(services, prediction)
     groups = ("inputs", "outputs", "sensitive")
     values = vars(found) | {name: _plain(getattr(found, name)) for name in groups}
-    return LoggedPrediction(**values, **_origin(services, found))
+    labels = services.feedback.told(found.model, prediction).to_pylist()
+    return LoggedPrediction(**values, labels=labels, **_origin(services, found))
 
 
 def _find(services: Services, prediction: uuid.UUID) -> Logged:

@@ -23,7 +23,7 @@ from pellucid.errors import InvalidInput, PellucidError, Unavailable
 
 if TYPE_CHECKING:
     from pellucid.monitoring.alerts.resources import Alert, RulesInForce, Silence
-    from pellucid.monitoring.alerts.rules import Rules
+    from pellucid.monitoring.alerts.rules import Rule, Rules
 
 app = typer.Typer(help="Look at alerts, acknowledge and silence them.", no_args_is_help=True)
 
@@ -169,7 +169,9 @@ def lift(
 def rules(
     file: Annotated[
         Path | None,
-        typer.Argument(exists=True, dir_okay=False, help="YAML or JSON; sets all rules."),
+        typer.Argument(
+            exists=True, dir_okay=False, help="YAML, or JSON as --json prints it; sets all rules."
+        ),
     ] = None,
     by: By = None,
     as_json: Json = False,
@@ -222,7 +224,10 @@ def _read_rules(file: Path) -> "Rules":
 
     where = {"file": str(file)}
     try:
-        return Rules.model_validate(read_yaml(file.read_text(encoding="utf-8")))
+        found = read_yaml(file.read_text(encoding="utf-8"), f"file {file}")
+        if isinstance(found, dict):  # what --json prints is taken back
+            found = {key: value for key, value in found.items() if key not in ("by", "since")}
+        return Rules.model_validate(found)
     except UnicodeDecodeError as error:
         raise InvalidInput("The file is not UTF-8.", where=where) from error
     except ValidationError as error:
@@ -269,15 +274,27 @@ def _show_silences(found: "list[Silence]") -> None:
     )
 
 
+def _conditions(rule: "Rule") -> str:
+    """What a rule asks besides its match, before it fires."""
+    asked = (
+        rule.min_effect is not None and f"effect >= {rule.min_effect:g}",
+        rule.min_importance is not None and f"importance >= {rule.min_importance:g}",
+        rule.for_windows > 1 and f"{rule.for_windows} windows",
+        rule.for_seconds and f"{rule.for_seconds:,} s",
+    )
+    return ", ".join(each for each in asked if each)
+
+
 def _show_rules(found: "RulesInForce") -> None:
     show_table(
-        ("rule", "models", "kinds", "subjects", "severity", "told to", "action"),
+        ("rule", "models", "kinds", "subjects", "only if", "severity", "told to", "action"),
         (
             (
                 rule.name,
                 rule.match.model,
                 ", ".join(rule.match.kinds) or "all",
                 rule.match.subject,
+                _conditions(rule),
                 rule.severity,
                 ", ".join(rule.sinks),
                 rule.action,

@@ -27,14 +27,21 @@ app = typer.Typer(help="Look at drift, performance and bias.", no_args_is_help=T
 
 Name = Annotated[str, typer.Argument(help="The model's name.")]
 Version = Annotated[int | None, typer.Option(help="Default: all.")]
-Model = Annotated[str, typer.Option(help="Only this one; with --once.")]
+Model = Annotated[str, typer.Option(help="With --once: only this one.")]
 From = Annotated[
-    str | None, typer.Option("--from", help="Start of a window to judge, as 2026-11-21T18:00Z.")
+    str | None,
+    typer.Option("--from", help="With --once: start of a window to judge, as 2026-11-21T18:00Z."),
 ]
 To = Annotated[str | None, typer.Option("--to", help="Its end; default: now.")]
+Since = Annotated[
+    str | None, typer.Option("--from", help="Windows that end after, as 2026-11-21T18:00Z.")
+]
+Until = Annotated[str | None, typer.Option("--to", help="Windows that start before; default: now.")]
 Once = Annotated[bool, typer.Option("--once", help="Judge what is due now, and end.")]
 Check = Annotated[bool, typer.Option("--check", help="Fail unless a monitor works now.")]
-Window = Annotated[str | None, typer.Option(help="As `monitoring show` names it; default: newest.")]
+Window = Annotated[
+    str | None, typer.Option(help="Its id, from `monitoring show`; default: the newest.")
+]
 Out = Annotated[Path, typer.Option("--out", help="File to write.")]
 
 _HEADERS = ("model", "window", "rows", "verdict")
@@ -58,13 +65,15 @@ def monitor(
 
     if not once:
         if model or from_ or to:
-            raise InvalidInput("--model, --from and --to are of a single pass.", remedy="--once")
+            raise InvalidInput(
+                "--model, --from and --to are of a single pass.", remedy="Add --once."
+            )
         run_monitor(Settings.load())
         return
     if to and not from_:
         raise InvalidInput("--to needs --from.")
     with connected(Settings.load()) as watching:
-        done = watching.once(model, _time(from_), _time(to))
+        done = watching.once(model, _time(from_), _time(to) or (_now() if from_ else None))
     if as_json:
         show_json(done.results)
     else:
@@ -82,8 +91,8 @@ def monitor(
 def show(
     name: Name,
     version: Version = None,
-    from_: From = None,
-    to: To = None,
+    from_: Since = None,
+    to: Until = None,
     cursor: Cursor = None,
     limit: Limit = 20,
     as_json: Json = False,
@@ -101,14 +110,15 @@ def show(
     show_table(
         ("window", "start", "rows", "status", "alarms"),
         (_summary(each) for each in found.windows),
-        f"No window of {name} was judged yet: the monitor does so minutes after its end.",
+        f"No window of {name} was judged yet: the monitor does so minutes after its end. "
+        f"At once: pellucid monitor --once --model {name} --from TIME",
     )
     say_next(found.next_cursor)
 
 
 @app.command()
 def report(name: Name, out: Out, window: Window = None) -> None:
-    """Write a window's report, one HTML file."""
+    """Write a window's report to a file: one HTML page, to open in a browser."""
     with connect() as client:
         page = client.monitoring.report(name, window)
     try:
@@ -149,7 +159,7 @@ def _summary(each: "WindowSummary") -> tuple[object, ...]:
 
 
 def _time(text: str | None) -> datetime | None:
-    """A time that somebody typed; UTC unless it says otherwise."""
+    """A time that somebody typed, in whole seconds; UTC unless it says otherwise."""
     if text is None:
         return None
     try:
@@ -158,4 +168,10 @@ def _time(text: str | None) -> datetime | None:
         raise InvalidInput(
             f"{text!r} is no time.", remedy="Write it as 2026-11-21T18:00Z."
         ) from error
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    read = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    return read.replace(microsecond=0)
+
+
+def _now() -> datetime:
+    """A window's id, by which its report is asked for, knows whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)

@@ -19,7 +19,7 @@ def show(
     prediction_id: Annotated[str, typer.Argument(help="As it came with the prediction.")],
     as_json: Json = False,
 ) -> None:
-    """Show a prediction: what came in, what went out, and which version, run and data made it."""
+    """Show a prediction: what came in and went out, its labels, its version, run and data."""
     with connect() as client:
         found = client.prediction(prediction_id)
     if as_json:
@@ -34,6 +34,7 @@ def show(
             *((f"input {name}", _short(value)) for name, value in found.inputs.items()),
             *((f"sensitive {name}", _short(value)) for name, value in found.sensitive.items()),
             *((f"output {name}", _short(value)) for name, value in found.outputs.items()),
+            *((f"label of {each.time.isoformat()}", each.label) for each in found.labels),
             ("MLflow run", found.run_id),
             ("job", found.job_id),
             ("data", found.data_version),

@@ -64,7 +64,9 @@ def show_text(text: str) -> None:
 
 def show_table(headers: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
     """Print a table, or what it means that there is no row."""
-    table = Table(*headers, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, header in enumerate(headers):
+        table.add_column(header, no_wrap=place == 0)  # a name or id is copied: it is never cut
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     if table.row_count:

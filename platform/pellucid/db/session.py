@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    StatementError,
+)
 from sqlalchemy.orm import Session
 
 from pellucid.errors import DatabaseUnavailable, InvalidInput
@@ -47,6 +53,7 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the database does not answer.
+            InvalidInput: what is asked for fits no column, or holds a NUL character.
         """
         return self._session(self.engine.execution_options(**{_READ_ONLY: True}))
 
@@ -66,6 +73,11 @@ class Database:
             if error.connection_invalidated:
                 raise DatabaseUnavailable(f"The database went away: {error.orig}.") from error
             raise
+        except (StatementError, OverflowError) as error:  # found out before the database is asked
+            cause = getattr(error, "orig", error)
+            if not isinstance(cause, OverflowError):
+                raise
+            raise InvalidInput(f"The database cannot hold a value: {cause}.") from error
 
     def ping(self) -> None:
         """Ask the database for a sign of life. Raises `DatabaseUnavailable`."""

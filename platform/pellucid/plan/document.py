@@ -102,8 +102,12 @@ class Plan(Part):
         return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | cls.model_json_schema()
 
 
-def read_yaml(text: str) -> Any:
+def read_yaml(text: str, what: str = "plan") -> Any:
     """The value of a YAML document, of which JSON is a kind.
+
+    Args:
+        text: of the document.
+        what: it is, in an error.
 
     Raises:
         InvalidPlan: it is none.
@@ -112,7 +116,7 @@ def read_yaml(text: str) -> Any:
         return yaml.safe_load(text)
     # PyYAML passes on what its constructors raise: a 13th month, `!!bool x`, [[[[...]]]].
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise InvalidPlan(f"The plan is neither YAML nor JSON: {error}.") from error
+        raise InvalidPlan(f"The {what} is neither YAML nor JSON: {error}.") from error
 
 
 def _invalid(error: ValidationError, given: dict[str, Any]) -> InvalidPlan:

@@ -30,6 +30,14 @@ class Predictions(Resource):
     predictions: list[Prediction]
 
 
+class GivenLabel(Resource):
+    """What somebody told to be true of a prediction."""
+
+    label: str = Field(description="A class by its name, a number, or a forecast's list of them.")
+    time: datetime = Field(description="When it was told.")
+    source: str = Field(description='Where it came from, as it was told; "" if nothing was.')
+
+
 class LoggedPrediction(Resource):
     """A prediction as it was recorded, and where its version came from.
 
@@ -46,6 +54,9 @@ class LoggedPrediction(Resource):
     outputs: dict[str, Any]
     sensitive: dict[str, Any] = Field(
         default_factory=dict, description="Columns that came with the row, not for the model."
+    )
+    labels: list[GivenLabel] = Field(
+        default_factory=list, description="By `/v1/feedback`, in their order; the last one counts."
     )
     run_id: str | None = Field(default=None, description="The version's MLflow run.")
     job_id: str | None = Field(default=None, description="The job that trained the version.")

@@ -17,7 +17,7 @@ from pellucid.monitoring.log import PredictionLog
 from pellucid.settings import Settings
 from pellucid.tracking.contract import CHALLENGER, CHAMPION
 from support.many import many, process_of, registry_of_all
-from support.mlflow_server import free_port
+from support.ports import free_port
 from support.rpc import inputs
 from support.serving import ROW, make_bundle
 
@@ -98,17 +98,14 @@ def test_a_canary_is_compared_over_all(service, registry):
     rules = {"challenger": {"version": 2, "share": 1.0}}
     path = "/v1/models/credit"
     assert service.send("PUT", f"{path}/traffic", json=rules).status_code == 200
-    found = []
-    for _ in range(200):
-        found = [each.json() for each in service.by_each("GET", f"{path}/comparison")]
-        if all(each["comparisons"] for each in found):
-            break
-        time.sleep(0.05)
-    replies = service.by_each("POST", PREDICT, json=[ROW])
-    assert {each.json()["version"] for each in replies} == {2}
+    versions, newest = Counter(), set()
+    while newest != {2}:  # the processes follow one after the other
+        replies = service.by_each("POST", PREDICT, json=[ROW])
+        newest = {each.json()["version"] for each in replies}
+        versions.update(each.json()["version"] for each in replies)
     for response in service.by_each("GET", f"{path}/comparison"):
         (comparison,) = response.json()["comparisons"]
-        assert comparison["contender"]["requests"] == len(replies)
+        assert comparison["contender"]["requests"] == versions[2]
     assert service.send("DELETE", f"{path}/traffic").status_code == 200
     while {each.json()["version"] for each in service.by_each("POST", PREDICT, json=[ROW])} != {1}:
         time.sleep(0.05)
@@ -140,7 +137,7 @@ def test_grpc_is_answered(service):
 def test_the_service_outlives_each_of_its_processes(service):
     """Counters never fall, and what was answered stays in the log."""
     replies = service.by_each("POST", PREDICT, json=[ROW])
-    time.sleep(1)  # the log and the counters are a second behind at most
+    time.sleep(3)  # the log and the counters are a second behind, and more where a disk is busy
     before = answered(scrape(service.send("GET", "/metrics")))
     victim, other = service.pids()
     psutil.Process(victim).kill()
@@ -186,7 +183,7 @@ def test_a_process_that_hangs_is_named(service):
         found = None
         while found is None:
             with suppress(httpx.TimeoutException):  # the kernel gave the request to that process
-                found = httpx.get(url, timeout=3).json()
+                found = httpx.get(url, timeout=10).json()
     finally:
         psutil.Process(hanging).resume()
     assert len(found["missing"]) == 1
@@ -197,7 +194,7 @@ def test_all_of_them_end_with_the_service(service):
     """The last test of this module: it stops the service."""
     pids = service.pids()
     service.parent.send_signal(signal.SIGTERM)
-    assert service.parent.wait(40) == 0
+    assert service.parent.wait(60) == 0
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
     spools = service.settings.home / "predictions" / "spools"
     assert not list(spools.rglob("*.arrow")), "every spool is sealed"

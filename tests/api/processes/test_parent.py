@@ -75,13 +75,14 @@ def test_the_command_names_a_port_that_is_taken(tmp_path):
 
 def test_a_second_signal_ends_all_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("READY", str(tmp_path / "ready"))
-    parent = Parent(starting(deaf), 1, grace=60)
+    parent = Parent(starting(deaf), 1, grace=250)
 
     def interrupt():
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.3)
+        while not parent._asked:  # two signals at once may be one
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=interrupt)
@@ -89,4 +90,4 @@ def test_a_second_signal_ends_all_at_once(tmp_path, monkeypatch):
     started = time.monotonic()
     parent.run()
     thread.join()
-    assert time.monotonic() - started < 50, "it waited for the grace"
+    assert time.monotonic() - started < 200, "it waited for the grace"

@@ -2,6 +2,7 @@
 
 import math
 import queue
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -162,8 +163,16 @@ def test_many_rows_are_answered_in_order(service):
     )
 
 
-def test_concurrent_requests_share_runs_and_keep_their_rows(service):
-    statistics = service.services.pool.champion("credit").statistics
+def test_concurrent_requests_share_runs_and_keep_their_rows(service, monkeypatch):
+    served = service.services.pool.champion("credit")
+    statistics, run = served.statistics, served.batcher._run
+
+    def slow(feed):
+        time.sleep(0.02)
+        return run(feed)
+
+    monkeypatch.setattr(served.batcher, "_run", slow)
+    monkeypatch.setattr(served.batcher.cost, "of_run", lambda rows: 0.02)  # hence in the thread
     before = statistics.succeeded, statistics.executions
     ages = np.linspace(18, 90, 400)
     calls = queue.SimpleQueue()
@@ -173,7 +182,7 @@ def test_concurrent_requests_share_runs_and_keep_their_rows(service):
             "credit", changed, lambda result, error, age=age: calls.put((age, result, error))
         )
     for _ in ages:
-        age, result, error = calls.get(timeout=30)
+        age, result, error = calls.get(timeout=60)
         assert error is None
         feed = held_feed(ROWS[:1]) | {"age": np.array([age])}
         np.testing.assert_allclose(
@@ -191,7 +200,7 @@ def test_a_stream_answers_in_order_and_outlives_a_request_that_is_refused(servic
             name = "nobody" if i == 50 else "credit"
             client.async_stream_infer(name, inputs(ROWS), request_id=str(i))
         for i in range(100):
-            result, error = answers.get(timeout=30)
+            result, error = answers.get(timeout=60)
             if i == 50:
                 assert "There is no model 'nobody'" in str(error)
             else:

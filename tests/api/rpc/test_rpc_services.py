@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import grpc
 import pytest
@@ -26,9 +27,11 @@ from pellucid_api.processes.slot import ALONE
 from pellucid_api.rpc.calls import code_of, told
 from pellucid_api.rpc.messages import HealthCheckResponse
 from pellucid_api.rpc.server import listen
-from support.mlflow_server import free_port
+from support.ports import free_port
 from support.rpc import inputs
 from support.serving import ROW
+
+TESTS = Path(__file__).parents[2]
 
 CHECK = "/grpc.health.v1.Health/Check"
 KEY = "a-key-of-this-test"
@@ -59,7 +62,7 @@ def held(start, register):
 
     def slow(feed):
         running.set()
-        assert go.wait(20)
+        assert go.wait(240)
         return run(feed)
 
     served.model.run = slow
@@ -235,13 +238,14 @@ def _raising(error):
 def test_a_deadline_that_passes_drops_what_has_not_run(held):
     answers = Answers()
     held.client.async_infer("credit", inputs([ROW]), answers.take)
-    assert held.running.wait(10)
-    code, _ = refused(lambda: held.client.infer("credit", inputs([ROW]), client_timeout=0.2))
+    assert held.running.wait(60)
+    code, _ = refused(lambda: held.client.infer("credit", inputs([ROW]), client_timeout=1.0))
     assert code is Code.DEADLINE_EXCEEDED
+    counted, queued = held.served.statistics, held.served.batcher._queue
+    _until(lambda: counted.expired or any(work.cancelled for _, _, work in queued))
     held.go.set()
-    result, error = answers.get(timeout=20)
+    result, error = answers.get(timeout=60)
     assert (result is not None, error) == (True, None)
-    counted = held.served.statistics
     _until(lambda: counted.dropped + counted.expired == 1)
     assert counted.executions == 1
 
@@ -253,11 +257,12 @@ def test_a_timeout_parameter_is_a_deadline_too(held):
         held.client.async_infer("credit", inputs([ROW]), answers.take, **options)
 
     ask()
-    assert held.running.wait(10)
+    assert held.running.wait(60)
     ask(timeout=1000)  # microseconds
+    _until(lambda: held.served.batcher.waiting or held.served.statistics.expired)
     time.sleep(0.05)
     held.go.set()
-    errors_ = [answers.get(timeout=20)[1] for _ in range(2)]
+    errors_ = [answers.get(timeout=60)[1] for _ in range(2)]
     (late,) = [each for each in errors_ if each is not None]
     assert late.status() == "StatusCode.DEADLINE_EXCEEDED"
 
@@ -265,13 +270,13 @@ def test_a_timeout_parameter_is_a_deadline_too(held):
 def test_a_cancelled_call_never_runs(held):
     answers = Answers()
     held.client.async_infer("credit", inputs([ROW]), answers.take)
-    assert held.running.wait(10)
+    assert held.running.wait(60)
     second = held.client.async_infer("credit", inputs([ROW]), answers.take)
     _until(lambda: held.served.batcher.waiting == 1)
     second.cancel()
-    assert "CANCELLED" in str(answers.get(timeout=10)[1])
+    assert "CANCELLED" in str(answers.get(timeout=60)[1])
     held.go.set()
-    assert answers.get(timeout=20)[1] is None
+    assert answers.get(timeout=60)[1] is None
     _until(lambda: held.served.statistics.dropped == 1)
     assert held.served.statistics.executions == 1
 
@@ -281,7 +286,7 @@ def test_a_stream_that_is_broken_off_leaves_nothing_behind(held):
         client.start_stream(Answers().take)
         for _ in range(5):
             client.async_stream_infer("credit", inputs([ROW]))
-        assert held.running.wait(10)
+        assert held.running.wait(60)
         client.stop_stream(cancel_requests=True)
     held.go.set()
     _until(lambda: held.served.batcher.waiting == 0)
@@ -289,7 +294,7 @@ def test_a_stream_that_is_broken_off_leaves_nothing_behind(held):
 
 
 def _until(state):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not state():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -335,7 +340,7 @@ def test_a_stream_needs_a_key(start, register):
             client.start_stream(answers.take, headers=headers)
             with suppress(InferenceServerException):  # the stream may have been refused by now
                 client.async_stream_infer("credit", inputs([ROW]))
-            _, error = answers.get(timeout=10)
+            _, error = answers.get(timeout=60)
             assert (error is None) == bool(headers)
             client.stop_stream()
 
@@ -369,7 +374,7 @@ def test_a_call_under_way_is_finished_on_sigterm(tmp_path):
     settings = Settings(home=tmp_path, port=free_port(), grpc_port=free_port())
     upgrade(settings.resolved_database_url)
     with subprocess.Popen(
-        [sys.executable, "-c", SLOW_SERVER], env=os.environ | settings.environment()
+        [sys.executable, "-c", SLOW_SERVER, str(TESTS)], env=os.environ | settings.environment()
     ) as server:
         try:
             finish_on_sigterm(server, settings.grpc_port, tmp_path / "running")
@@ -391,15 +396,15 @@ def finish_on_sigterm(server, port, running):
             assert answers.empty(), answers.get()
             time.sleep(0.01)
         server.send_signal(signal.SIGTERM)
-        result, error = answers.get(timeout=20)
+        result, error = answers.get(timeout=60)
         assert (result is not None, error) == (True, None)
-    assert server.wait(timeout=20) in (0, -signal.SIGTERM)
+    assert server.wait(timeout=60) in (0, -signal.SIGTERM)
 
 
 SLOW_SERVER = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, "tests")
+sys.path.insert(0, sys.argv[1])
 from pellucid.settings import Settings
 from pellucid.tracking.contract import CHAMPION
 from pellucid.tracking.memory import MemoryTracker

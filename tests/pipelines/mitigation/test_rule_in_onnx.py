@@ -69,7 +69,9 @@ CELLS = {
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(rows=st.lists(st.fixed_dictionaries(CELLS), min_size=0, max_size=6))
 def test_any_row_is_decided_as_in_numpy(exported, rows):

@@ -36,7 +36,16 @@ SILENCE = {
     "created_at": "2026-11-01T00:00:00Z",
 }
 RULES = {
-    "rules": [{"name": "loud", "severity": "critical"}],
+    "rules": [
+        {
+            "name": "loud",
+            "severity": "critical",
+            "min_effect": 0.03,
+            "min_importance": 0.1,
+            "for_windows": 3,
+            "for_seconds": 7200,
+        }
+    ],
     "by": "ada",
     "since": "2026-11-01T00:00:00Z",
 }
@@ -84,11 +93,17 @@ def test_a_silence_is_made_listed_and_lifted(service: Service) -> None:
 
 def test_rules_are_shown_and_set(service: Service, tmp_path: Path) -> None:
     asked = service(RULES)
-    assert "loud" in run("rules")
+    told = run("rules")
+    assert "loud" in told
+    assert "effect >= 0.03, importance >= 0.1, 3 windows, 7,200 s" in told
     file = tmp_path / "rules.yaml"
     file.write_text("rules:\n- name: loud\n  severity: critical\n")
     run("rules", str(file), "--by", "ada")
     assert json.loads(asked[1].content)["rules"][0]["severity"] == "critical"
+    file.write_text(run("rules", "--json"))
+    run("rules", str(file), "--by", "grace")
+    assert json.loads(asked[3].content)["by"] == "grace"
+    assert json.loads(asked[3].content)["rules"][0]["min_effect"] == 0.03
 
 
 @pytest.mark.parametrize("text", ["rules: [{name: r, colour: red}]", "5", "rules: [[]]"])
@@ -98,6 +113,13 @@ def test_a_wrong_file_of_rules_names_its_place(tmp_path: Path, text: str) -> Non
     with pytest.raises(InvalidInput) as raised:
         run("rules", str(file))
     assert raised.value.where == {"file": str(file)}
+
+
+def test_a_file_of_rules_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("- a: [")
+    with pytest.raises(InvalidInput, match=r"rules\.yaml is neither YAML nor JSON"):
+        run("rules", str(file))
 
 
 def test_a_test_message_goes_by_the_settings(

@@ -12,11 +12,13 @@ from pellucid.cli import app
 from pellucid.errors import InvalidInput, Unavailable
 from pellucid.monitoring.watch import process
 from pellucid.monitoring.watch.monitor import Monitor
-from support.watched import Watched, hour, rows
+from pellucid.monitoring.watch.results import Results
+from support.watched import Watched, hour, rows, still
 
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    still(monkeypatch)
     found = Watched(tmp_path)
     found.version()
     found.predict(hour(0), rows(500, 1, 2.0))
@@ -47,6 +49,13 @@ def test_a_window_of_ones_own_as_json(watched: Watched) -> None:
     start = f"{hour(0):%Y-%m-%dT%H:%M}"
     (found,) = json.loads(run("--once", "--model", "credit", "--from", start, "--json"))
     assert (found["rows"], found["status"], found["scheduled"]) == (500, "alarm", False)
+
+
+def test_a_window_until_now_is_found_by_the_id_that_is_printed(watched: Watched) -> None:
+    run("--once", "--model", "credit", "--from", f"{hour(0):%Y-%m-%dT%H:%M:%S}.25")
+    results = Results(watched.database)
+    (named,) = results.page("credit").windows
+    assert results.window("credit", named.id).rows == 500
 
 
 def test_the_health_check_asks_for_a_recent_pass(watched: Watched) -> None:

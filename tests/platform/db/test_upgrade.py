@@ -50,7 +50,7 @@ def test_processes_may_start_at_once(url: str) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)
     ]
-    errors = [process.communicate(timeout=60)[1].decode() for process in processes]
+    errors = [process.communicate(timeout=240)[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0] * 3, errors
     assert upgrades.current(url) == upgrades.head()
 

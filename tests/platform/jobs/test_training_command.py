@@ -93,7 +93,7 @@ def sleeping(root: Path) -> tuple[LocalProcess, list[int]]:
     """Two processes that train together, as the launcher starts them, and their numbers."""
     program = [*together(2), sys.executable, "-c", SLEEPER, str(root)]
     process = LocalLauncher().start(program, log=root / "log", mark=str(root))
-    wait_until(lambda: (root / "0").exists() and (root / "1").exists(), 60)
+    wait_until(lambda: (root / "0").exists() and (root / "1").exists(), 180)
     return process, [int((root / rank).read_text()) for rank in "01"]
 
 

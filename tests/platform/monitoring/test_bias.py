@@ -191,3 +191,23 @@ def test_of_very_many_classes_one_has_to_be_named() -> None:
     assert "13 classes" in signal.summary
     named = manifest(classes=many, plan={"evaluation": {"favourable": "c3"}})
     assert judge([window(50)], named)[1]["outcomes"] == ["c3"]
+
+
+def test_a_year_of_windows_without_a_gap_has_no_alarm() -> None:
+    told = manifest(sensitive=(SEX,))
+    for seed in (74, 397, 399):  # of 400 windows, those of which an audit by itself would alarm
+        rows = window(200, gap=0.0, labels=True, seed=seed)
+        signals, figures = judge([rows], told, windows_per_year=8_760)
+        beyond = [each for each in signals if "in a year of windows chance does" in each.summary]
+        assert [each.status for each in beyond] == [Status.UNCLEAR]
+        assert not [each for each in signals if each.status is Status.ALARM]
+        assert not [each for each in figures["criteria"] if each["status"] == "alarm"]
+    (signal,), figures = judge([window()], manifest(sensitive=(SEX,)), windows_per_year=8_760)
+    assert signal.status is Status.ALARM
+    assert figures["criteria"][0]["status"] == "alarm"
+
+
+def test_many_windows_and_many_groups_ask_for_no_more_than_numbers_can_say() -> None:
+    signals, _ = judge([window()], manifest(), windows_per_year=1e9)
+    assert by_subject(signals)["demographic_parity by sex"].status is Status.ALARM
+    assert all(each.status is not Status.ABSENT for each in signals)

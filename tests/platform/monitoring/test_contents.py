@@ -118,11 +118,11 @@ def test_what_is_kept_is_light_and_can_be_written(tmp_path) -> None:
 
 @pytest.mark.parametrize("upside_down", [False, True])
 def test_other_images_of_the_same_brightness_are_drift(tmp_path, upside_down: bool) -> None:
-    spec = Input.of("photo", Kind.IMAGE, shape=(16, 16, 1))
+    spec, random = Input.of("photo", Kind.IMAGE, shape=(16, 16, 1)), np.random.default_rng(0)
 
     def photos(rows: int) -> np.ndarray:
-        ramp = np.linspace(80, 160, 16)[None, :, None, None] + RANDOM.normal(0, 20, (rows, 1, 1, 1))
-        noise = RANDOM.normal(0, 20, (rows, 16, 16, 1))
+        ramp = np.linspace(80, 160, 16)[None, :, None, None] + random.normal(0, 20, (rows, 1, 1, 1))
+        noise = random.normal(0, 20, (rows, 16, 16, 1))
         return (ramp + noise).clip(0, 255).astype(np.uint8)
 
     held, live = photos(400), photos(900)

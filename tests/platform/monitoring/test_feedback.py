@@ -17,7 +17,7 @@ from hypothesis import given as given_
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pellucid.errors import InvalidRows, NotFound, Unavailable
+from pellucid.errors import InvalidRows, NotFound, TooLarge, Unavailable
 from pellucid.monitoring import ids, layout
 from pellucid.monitoring.feedback import labels
 from pellucid.monitoring.feedback.labels import Labels
@@ -82,6 +82,19 @@ def test_contradicted_labels_are_kept_with_their_time(desk: Desk) -> None:
     assert stored(desk) == {texts(words)[0]: "bad"}
 
 
+def test_the_last_label_counts_by_any_clock(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = predict(desk.log, classified([0.2, 0.7]))
+    desk.take(words, ["bad", "bad"])
+    present = time.time()
+    for behind, label in ((0.0, "good"), (0.0, "bad"), (60.0, "good")):
+        monkeypatch.setattr(time, "time", lambda behind=behind: present - behind)
+        assert counts(desk.take(words[:1], [label])) == {"conflicting": 1}
+        first, second = texts(words)
+        assert stored(desk) == {first: label, second: "bad"}
+    desk.writer.close()
+    assert stored(desk) == {first: "good", second: "bad"}
+
+
 def test_rows_of_one_request_are_taken_in_their_order(desk: Desk) -> None:
     words = predict(desk.log, classified([0.2, 0.7]))
     a, b = texts(words)
@@ -134,6 +147,13 @@ def test_an_unknown_id_is_pending_until_its_prediction_is_there(desk: Desk) -> N
     rows = rows.set_column(0, "id", ids.to_arrow(again))
     write(a_writer(desk.log), rows)
     assert counts(desk.take(again, ["good", "good"])) == {"repeated": 1, "conflicting": 1}
+
+
+def test_ids_of_any_number_of_hours_are_not_looked_for(desk: Desk) -> None:
+    made_up = [unknown(MOMENT + timedelta(hours=n)) for n in range(10_001)]
+    with pytest.raises(TooLarge, match="10,001 hours"):
+        desk.feedback.take(given(made_up, ["good"] * len(made_up)))
+    assert not desk.labels.exists()
 
 
 def test_what_may_still_be_in_a_queue_is_asked_for(desk: Desk) -> None:
@@ -256,6 +276,48 @@ def test_a_full_disk_loses_nothing_that_was_kept(
     monkeypatch.undo()
     assert counts(desk.take(words, ["good", "good"])) == {"accepted": 1, "repeated": 1}
     desk.writer.close()
+    assert stored(desk) == dict.fromkeys(texts(words), "good")
+
+
+def test_what_a_full_disk_broke_off_is_removed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(_: pa.Table, path: Path, **__: Any) -> None:
+        path.write_bytes(b"PAR1")
+        raise OSError(28, "No space left on device")
+
+    desk.take(predict(desk.log, classified([0.5])), ["good"])
+    monkeypatch.setattr(labels.pq, "write_table", half)
+    desk.writer.close()
+    assert list(desk.labels.rglob("*.part")) == []
+
+
+def test_labels_that_wait_in_vain_go_when_their_predictions_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files become one, whose newest label must not keep the oldest."""
+    present = datetime.now(UTC)
+    desk = Desk(tmp_path, days=10)
+    for days in range(40, -1, -1):
+        then = present - timedelta(days=days)
+        monkeypatch.setattr(time, "time", then.timestamp)
+        desk.feedback.take(given([unknown(then - timedelta(minutes=1))], ["good"]))
+        desk.writer.close()
+    found = pa.concat_tables(
+        [pa.parquet.read_table(path) for path in (desk.labels / labels.PENDING).iterdir()]
+    )
+    oldest = present - timedelta(days=10 + 8)  # eight files become one
+    times = found["time"].to_pylist()
+    assert min(times) >= oldest
+    assert len([each for each in times if each >= present - timedelta(days=10)]) >= 10
+
+
+def test_large_files_are_left_as_they_are(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each merge would read all labels there ever were."""
+    words = predict(desk.log, classified(np.full(30, 0.5)))
+    monkeypatch.setattr(labels, "_WHOLE_BYTES", 1)
+    for each in texts(words):
+        desk.feedback.take(given([each], ["good"]))
+        desk.writer.close()
+    assert len(list(desk.labels.rglob("*.parquet"))) == 30
     assert stored(desk) == dict.fromkeys(texts(words), "good")
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from pellucid.analysis.watching.signals import Signal, Status
 from pellucid.bundle import Input
-from pellucid.errors import Conflict, NotFound, TrackerUnavailable
+from pellucid.errors import Conflict, DatabaseUnavailable, NotFound, TrackerUnavailable
 from pellucid.monitoring.alerts import history
 from pellucid.monitoring.checks.judging import Case, Findings, Question
+from pellucid.monitoring.checks.questions import QUESTIONS
 from pellucid.monitoring.profiles.windows import Window
+from pellucid.monitoring.watch import inspector
 from pellucid.monitoring.watch.inspector import Inspector
 from pellucid.monitoring.watch.lock import held
 from pellucid.monitoring.watch.passes import Passes
@@ -21,9 +23,14 @@ from pellucid.monitoring.watch.resources import WindowResult
 from pellucid.monitoring.watch.results import Results
 from pellucid.schema import Kind
 from pellucid.tracking.contract import CHALLENGER
-from support.watched import HOUR, Watched, hour, rows
+from support.watched import HOUR, Watched, hour, rows, still
 
 MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    still(monkeypatch)
 
 
 @pytest.fixture
@@ -307,6 +314,25 @@ def test_the_alerts_hear_of_it(watched: Watched) -> None:
     assert "amount" in {each.subject for each in fired}
 
 
+def test_alerts_that_could_not_be_evaluated_are_not_lost(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object) -> None:
+        raise DatabaseUnavailable("The database does not answer.")
+
+    watched.version()
+    watched.predict(hour(0) + MINUTE, rows(1_000, 1, 2.0))
+    monitor = watched.monitor()
+    with monkeypatch.context() as patch:
+        patch.setattr(inspector, "evaluate", down)
+        with pytest.raises(DatabaseUnavailable):
+            monitor.once()
+    assert history.listed(watched.database).items == []
+    assert [each.rows for each in monitor.once().results if each.rows] == [1_000]
+    fired = history.listed(watched.database, state="firing").items
+    assert "amount" in {each.subject for each in fired}
+
+
 def test_the_process_stops_when_told_and_lets_go(watched: Watched) -> None:
     watched.version()
     watched.predict(hour(0) + MINUTE, rows(500, 1))
@@ -318,3 +344,83 @@ def test_the_process_stops_when_told_and_lets_go(watched: Watched) -> None:
     assert Results(watched.database).latest("credit") is not None
     with held(watched.settings.home / "monitoring" / "lock") as ours:
         assert ours
+
+
+def test_a_window_up_to_now_has_a_name_and_labels_of_it_stop_nothing(watched: Watched) -> None:
+    watched.version()
+    at = hour(0) + MINUTE
+    watched.predict(at, rows(400, 1))
+    (asked,) = watched.monitor().once("credit", hour(0)).results  # to this very microsecond
+    assert Results(watched.database).window("credit", asked.id).signals == asked.signals
+    watched.monitor().once()
+    watched.tell(at, 400, [float(row) for row in range(400)])
+    done = watched.monitor().once()
+    assert done.failed == {}
+    assert {each.id for each in done.results} >= {asked.id}
+
+
+def test_a_window_asked_for_again_keeps_what_is_known_of_those_before(watched: Watched) -> None:
+    watched.version()
+    for back, shift in ((2, 0.0), (1, 1.5), (0, 1.5)):
+        watched.predict(hour(back) + MINUTE, rows(1_000, back + 1, shift))
+    *_, last = watched.monitor().once().results
+    (again,) = watched.monitor().once("credit", last.start, last.end).results
+    assert again.scheduled
+    assert again.signals == last.signals
+    assert hour(1) in {each.since for each in again.signals}
+
+
+def test_a_version_that_goes_wrong_stops_no_other(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.version()
+    watched.version(alias=CHALLENGER)
+    for version in (1, 2):
+        watched.predict(hour(0) + version * MINUTE, rows(300, version), version=version)
+    save = Results.save
+
+    def refused(self: Results, result: WindowResult) -> None:
+        if result.version == 1:
+            raise ValueError("no such number")
+        save(self, result)
+
+    monkeypatch.setattr(Results, "save", refused)
+    done = watched.monitor().once()
+    assert [each.version for each in done.results if each.rows] == [2]
+    assert done.behind
+    assert "no such number" in done.failed["credit"]
+
+
+def test_labels_that_come_during_the_judging_are_not_missed(watched: Watched) -> None:
+    watched.version()
+    at = hour(0) + MINUTE
+    watched.predict(at, rows(400, 1))
+
+    def slow(case: Case) -> Findings:
+        if case.rows and not asked:
+            asked.append(case)
+            watched.tell(at, 400, [float(row) for row in range(400)])
+        return Findings()
+
+    asked: list[Case] = []
+    questions = (*QUESTIONS, Question("something slow", slow))
+    first = watched.monitor(questions=questions).once().results
+    after = watched.monitor(questions=questions).once().results
+    counted = [each.figures.performance for each in (*first, *after)]
+    told = [each["labelled"] for each in counted if each]
+    assert (told[0], told[-1]) == (0, 400)
+
+
+def test_a_report_of_an_older_window_shows_those_before_it(watched: Watched) -> None:
+    watched.version()
+    inspector = Inspector(
+        watched.settings, watched.database, watched.registry, watched.registry, questions=()
+    )
+    (model,) = watched.registry.models()
+    results = [
+        inspector.inspect(model, Window("credit", 1, hour(back), hour(back - 1)))
+        for back in range(60, 0, -1)
+    ]
+    inspector.refresh(model, results[3])
+    page = inspector.reports.path(results[3]).read_text(encoding="utf-8")
+    assert "Recent windows" in page

@@ -12,17 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.analysis.watching.binning import bins_of_numbers
+from pellucid.analysis.watching.counting import count
 from pellucid.analysis.watching.profiles import Bins
 from pellucid.analysis.watching.signals import Status
 from pellucid.monitoring.checks import figures
 from pellucid.monitoring.checks.verdicts import overall, verdict
 from pellucid.monitoring.report import render
-from pellucid.monitoring.report.words import number, share
+from pellucid.monitoring.report.tables import accepted, apart
+from pellucid.monitoring.report.words import name, number, share
 from pellucid.monitoring.watch.resources import Figures, WindowResult, WindowSummary
 from support.monitored import HOSTILE, HOUR, START, profile, result, signal
 
 EAST = timezone(timedelta(hours=8))
-_VOID = {"meta", "link", "br", "img", "hr", "input"}
+_VOID = {"meta", "link", "br", "img", "hr", "input", "wbr"}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -158,6 +161,23 @@ def test_charts_are_xml_with_their_text_inside() -> None:
             assert float(each.attrib["y"]) + float(each.attrib["height"]) <= height + 0.1
 
 
+def test_disparities_have_one_scale_and_say_what_is_accepted() -> None:
+    """A ratio of 1 and a difference of 0 are both equality, and are drawn at the same place."""
+    given = {"current": 0.7, "low": 0.6, "high": 0.9}
+    ratio = signal("bias", "demographic_parity by sex", statistic="ratio", threshold=0.2, **given)
+    gap = signal("bias", "calibration by sex", statistic="difference", threshold=0.1, **given)
+    assert (accepted(ratio), accepted(gap)) == ("at least 0.8", "at most 0.1")
+    (drawn,), (same,) = apart(ratio), apart(gap)
+    assert (drawn.value, drawn.low, drawn.high) == pytest.approx((0.3, 0.1, 0.4))
+    assert (same.value, same.low, same.high) == (0.7, 0.6, 0.9)
+    assert drawn.label == "demographic parity by sex"
+    assert apart(signal("bias", "calibration by sex", Status.ABSENT)) == []
+
+
+def test_long_names_break_behind_their_parts() -> None:
+    assert name("years_<b>.x") == "years_<wbr>&lt;b&gt;.<wbr>x"
+
+
 def test_densities_are_shares() -> None:
     bins = profile(0.0, 10, 0).bins["amount"]
     counts = np.arange(len(bins), dtype=float)
@@ -225,3 +245,13 @@ def test_a_browser_shows_it_without_overflow(width: int, tmp_path: Path) -> None
 def test_times_in_headlines_are_utc() -> None:
     shifted = result(start=START.astimezone(EAST), end=(START + HOUR).astimezone(EAST))
     assert shifted.id == "3-2026-11-21T18:00:00Z-3600"
+
+
+@pytest.mark.parametrize("unit", [1e308, 1e-310])
+def test_numbers_that_no_axis_has_are_not_drawn(unit):
+    values = unit * np.random.default_rng(0).normal(size=500).clip(-1.5, 1.5)
+    bins = {"amount": bins_of_numbers(values)}
+    before, now = (count({"amount": each}, bins) for each in (values, np.abs(values)))
+    drawn = figures.columns(before, now, [signal("drift", "amount")], {})
+    numbers = [n for each in drawn for n in (*each.distribution.at, *each.distribution.window)]
+    assert np.isfinite(numbers).all()

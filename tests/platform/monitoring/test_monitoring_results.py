@@ -223,3 +223,19 @@ def test_windows_by_rows_follow_each_other_and_end_as_soon_as_they_may(
     left = found[-1].end if found else start
     assert within(left, end) < rows
     assert end - left < timedelta(minutes=minutes)
+
+
+def test_all_windows_are_told_however_many(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pellucid.monitoring.watch.results._PAGE", 3)
+    results = Results(database)
+    starts = [START + hours * HOUR for hours in range(8)]
+    for start in starts:
+        results.save(result(start=start, end=start + HOUR))
+    told = list(results.windows("credit", START + HOUR))
+    assert [each.start for each in told] == starts[:0:-1]
+    assert results.same(told[0]) is not None
+    assert results.same(told[0].model_copy(update={"version": 9})) is None
+    assert results.follows("credit", 3, START, START + HOUR)
+    assert not results.follows("credit", 3, START, START + 2 * HOUR)

@@ -94,10 +94,10 @@ CHANCE = np.random.default_rng(5).beta(0.8, 0.8, 3000)
 
 
 def test_every_prediction_comes_once_with_the_label_that_counts(desk: Desk) -> None:
+    before = time.time()
     words = predict(desk.log, classified(CHANCE[:400]), seconds=7200)
     desk.take(words[:100], ["bad"] * 100)
     desk.take(words[50:200], ["good"] * 150)
-    before = time.time()
     other = predict(desk.log, classified([0.5]), version=2, moment=MOMENT + timedelta(seconds=1))
     desk.take(other, ["good"])
     for sealed in (False, True):
@@ -115,7 +115,7 @@ def test_every_prediction_comes_once_with_the_label_that_counts(desk: Desk) -> N
         assert labels == ["bad"] * 50 + ["good"] * 150 + [None] * 200
         for row in rows[:200]:
             told = (row["time"] + row["delay"]).timestamp()
-            assert before - 10 < told < time.time()
+            assert before - 1 < told < time.time() + 1
         assert all(row["delay"] is None for row in rows[200:])
 
 

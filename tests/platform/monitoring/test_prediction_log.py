@@ -215,9 +215,9 @@ def test_recovery_that_was_cut_short_doubles_nothing(tmp_path: Path) -> None:
 
 
 def test_spools_become_segments_when_full_or_old(tmp_path: Path) -> None:
-    writer = a_writer(tmp_path, segment_rows=25)
+    writer, first = a_writer(tmp_path, segment_rows=25), now()
     for k in range(6):
-        write(writer, batch(now() + 100 * k, 10))
+        write(writer, batch(first + 100 * k, 10))
         writer.roll()
     writer._sealer.submit(lambda: None).result()
     assert len(list(tmp_path.glob("model=*/*/*.parquet"))) == 2

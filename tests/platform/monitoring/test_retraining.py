@@ -207,6 +207,56 @@ def test_fractions_in_a_column_of_whole_numbers_are_kept(home: Home) -> None:
     assert sorted(amounts[40:]) == np.linspace(0, 1, 20).tolist()
 
 
+def test_numbers_that_no_integer_holds_are_kept(home: Home) -> None:
+    home.champion()
+    amount = np.arange(20.0)
+    amount[3], amount[4] = 1e300, 2.0**62
+    home.labelled(20, amount=amount)
+    home.alarm(append=True)
+    home.retraining.step(NOW)
+    made = home.datasets.get("credit@2")
+    read = pq.read_table(home.datasets.path(made.sha256)).column("amount").to_pylist()
+    assert sorted(read[40:]) == sorted(amount.tolist())
+
+
+def test_what_goes_wrong_holds_up_no_other_alert(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.champion()
+    home.labelled(20)
+    home.alarm("roc_auc", "recall")
+    real, asked = Retraining._retrain, []
+
+    def fails_once(self: Retraining, *given: Any) -> Any:
+        asked.append(given)
+        if len(asked) == 1:
+            raise pa.ArrowInvalid("a damaged file")
+        return real(self, *given)
+
+    monkeypatch.setattr(Retraining, "_retrain", fails_once)
+    assert len(home.retraining.step(NOW)) == 1  # the second alert's
+    assert "damaged file" in home.events(1)[0].data["reason"]
+    home.retraining.step(NOW + timedelta(minutes=5))
+    assert len(asked) == 2  # the first one rests
+    home.retraining.step(NOW + timedelta(hours=1))
+    assert [event.data["state"] for event in home.events(1)] == ["waiting", "cooling"]
+
+
+def test_a_job_that_cannot_be_followed_now_is_followed_later(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.champion()
+    home.labelled(20)
+    home.alarm()
+    home.retraining.step(NOW)
+    home.end(status=JobStatus.FAILED, reason="It broke.")
+    with monkeypatch.context() as patch:
+        patch.setattr(Retraining, "_follow", lambda *_: 1 / 0)
+        assert home.retraining.step(NOW) == []
+    home.retraining.step(NOW)
+    assert [event.kind for event in home.events()] == ["retrain", "retrained"]
+
+
 def test_it_happens_once_for_an_alert(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.champion()
     home.labelled(20)

@@ -309,7 +309,7 @@ def test_a_killed_worker_leaves_a_search_that_goes_on(
 ) -> None:
     monkeypatch.setattr(keepers, "_STEP_SECONDS", 0.1)
     search_id = submit(bench, pruner="none", trials=3)
-    with bench.working_process("slow") as process:
+    with bench.working_process("hang") as process:
         wait_until(lambda: any(job.progress for job in bench.queue.trials(search_id)))
         process.kill()
     with bench.working():

@@ -65,11 +65,11 @@ def test_it_ships_while_the_process_writes(tracker: Unanswered, workspace: Works
     shipper.start()
     for step in range(1, 50):
         epochs(workspace, step, step)
-    assert shipper.drain(5)
+    assert shipper.drain(60)
     assert shipper.run_id is not None
     assert steps(tracker, shipper.run_id) == list(range(1, 50))
     epochs(workspace, 50, 50)
-    assert shipper.drain(5)
+    assert shipper.drain(60)
     assert steps(tracker, shipper.run_id) == list(range(1, 51))
     shipper.stop()
 
@@ -107,7 +107,7 @@ def test_unanswered_requests_are_repeated_and_counted_once(
     epochs(workspace, 1, 1200)
     shipper = MetricShipper(tracker, workspace, opener(tracker))
     shipper.start()
-    assert shipper.drain(10)
+    assert shipper.drain(60)
     shipper.stop()
     assert shipper.run_id is not None
     assert steps(tracker, shipper.run_id) == list(range(1, 1201))
@@ -121,7 +121,7 @@ def test_drain_says_that_the_tracker_is_down(tracker: Unanswered, workspace: Wor
     assert not shipper.drain(0.3)
     assert shipper.run_id is None
     tracker.down = False
-    assert shipper.drain(5)
+    assert shipper.drain(60)
     shipper.stop()
     assert steps(tracker, shipper.run_id or "") == list(range(1, 6))
 
@@ -130,10 +130,10 @@ def test_a_deleted_run_is_opened_anew(tracker: Unanswered, workspace: Workspace)
     shipper = MetricShipper(tracker, workspace, opener(tracker))
     shipper.start()
     epochs(workspace, 1, 5)
-    assert shipper.drain(5)
+    assert shipper.drain(60)
     tracker.runs.clear()
     epochs(workspace, 6, 8)
-    assert shipper.drain(5)
+    assert shipper.drain(60)
     shipper.stop()
     assert steps(tracker, shipper.run_id or "") == list(range(1, 9))
 
@@ -167,7 +167,7 @@ def test_a_defect_is_not_hidden(tracker: Unanswered, workspace: Workspace) -> No
     shipper = MetricShipper(tracker, workspace, opener(tracker))
     shipper.start()
     with pytest.raises(KeyError, match="key"):
-        shipper.drain(5)
+        shipper.drain(60)
     shipper.stop()
 
 
@@ -177,16 +177,21 @@ def test_an_outage_of_mlflow_leaves_no_trace(
     """Killed, and later frozen, in the middle of a stream; the shipper's worker dies as well."""
     with MlflowServer(tmp_path) as server:
         tracker, _ = connect(Settings(mlflow_url=server.url, experiment="outage"))
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-        writer = threading.Thread(target=_write_slowly, args=(workspace, 400))
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+        down = threading.Event()
+        writer = threading.Thread(target=_write_slowly, args=(workspace, 400, down))
         first = MetricShipper(tracker, workspace, lambda: tracker.open_run("job", "job", {}))
         first.start()
         writer.start()
-        assert first.drain(30)
+        assert first.drain(60)
         server.kill()
+        shipped = workspace.metrics_path.stat().st_size
+        down.set()
+        while workspace.metrics_path.stat().st_size == shipped:
+            time.sleep(0.01)
         assert not first.drain(1)
         server.start()
-        assert first.drain(30)
+        assert first.drain(60)
         first.stop()  # this worker is gone; the next one begins in an outage
         server.pause()
         second = MetricShipper(tracker, workspace, lambda: tracker.open_run("job", "job", {}))
@@ -194,7 +199,7 @@ def test_an_outage_of_mlflow_leaves_no_trace(
         assert not second.drain(1.5)
         server.resume()
         writer.join()
-        assert second.drain(30)
+        assert second.drain(60)
         second.stop()
         assert second.run_id == first.run_id
         history = tracker._client.get_metric_history(second.run_id, "train/loss")
@@ -202,8 +207,11 @@ def test_an_outage_of_mlflow_leaves_no_trace(
     assert {point.step: point.value for point in history} == {s: 1 / s for s in range(1, 401)}
 
 
-def _write_slowly(workspace: Workspace, last: int) -> None:
+def _write_slowly(workspace: Workspace, last: int, down: threading.Event) -> None:
+    """The second half when the server is down."""
     for step in range(1, last + 1):
+        if step == last // 2:
+            assert down.wait(120)
         epochs(workspace, step, step)
         if step % 50 == 0:
             epochs(workspace, step - 20, step)  # an attempt that resumes

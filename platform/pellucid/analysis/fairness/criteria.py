@@ -50,6 +50,11 @@ class Judged:
     threshold: float
     status: Status
 
+    @property
+    def beyond(self) -> bool:
+        """Whether the whole interval is beyond the threshold."""
+        return _beyond(self.disparity, self.threshold)
+
 
 CRITERIA = (
     Criterion(
@@ -168,12 +173,17 @@ def judge(
 def _status(disparity: Disparity, threshold: float) -> Status:
     if np.isnan(disparity.interval.value):
         return Status.UNCLEAR if disparity.judged + disparity.small > 1 else Status.ABSENT
+    if _beyond(disparity, threshold):
+        return Status.ALARM
     interval = disparity.interval
-    if disparity.aggregate == "ratio":
-        alarm, fine = interval.high < threshold, interval.low >= threshold
-    else:
-        alarm, fine = interval.low > threshold, interval.high <= threshold
-    return Status.ALARM if alarm else Status.OK if fine else Status.UNCLEAR
+    ratio = disparity.aggregate == "ratio"
+    fine = interval.low >= threshold if ratio else interval.high <= threshold
+    return Status.OK if fine else Status.UNCLEAR
+
+
+def _beyond(disparity: Disparity, threshold: float) -> bool:
+    interval = disparity.interval
+    return interval.high < threshold if disparity.aggregate == "ratio" else interval.low > threshold
 
 
 def _known(name: str, table: Table | Moments) -> bool:

@@ -80,7 +80,8 @@ def compare(
         values = (np.nan, np.nan)
         return Disparity(metric.name, aggregate, nothing, "", "", values, len(judged), small)
     pairs = len(judged) * (len(judged) - 1) / 2
-    raised = metric.of(table, 1 - (1 - confidence) / pairs)  # type: ignore[arg-type]
+    level = max((1 - confidence) / pairs, 1e-15)  # less, and 1 minus it is 1
+    raised = metric.of(table, 1 - level)  # type: ignore[arg-type]
     found = Estimates(*(each[judged] for each in raised))
     interval = _difference(found) if aggregate == "difference" else _ratio(found)
     lowest, highest = found.value.argmin(), found.value.argmax()

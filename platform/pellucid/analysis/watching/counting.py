@@ -178,10 +178,10 @@ def _strings(column: Column, bins: Bins) -> Tally:
     if pa.types.is_dictionary(array.type) and not array.dictionary.null_count:
         codes, array = array.indices.drop_null(), array.dictionary
     array = _plain(array)
+    missing = array.null_count if codes is None else column.null_count  # one may be in a dictionary
     if pa.types.is_string_view(array.type):
         array = array.cast(pa.string())
     if not _textual(array.type):
-        missing = column.null_count
         return Tally(np.zeros(len(bins), np.int64), missing, wrong=len(column) - missing)
     end = len(bins.categories) + len(bins.rare)
     known = pa.array((*bins.categories, *bins.rare, ""), array.type)
@@ -191,8 +191,8 @@ def _strings(column: Column, bins: Bins) -> Tally:
         slots = np.bincount(places, weights, minlength=end + 2).astype(np.int64)
     else:
         slots = np.bincount(places, minlength=end + 2)
-        slots[end + 1] -= column.null_count
-    slots[end] += column.null_count
+        slots[end + 1] -= missing
+    slots[end] += missing
     return _of_slots(slots, bins)
 
 

@@ -134,6 +134,8 @@ def verdict(found: Found, minimums: Minimums) -> Signal:
     if worse[1] < drop:
         return _signal(found, Status.OK, f"{before}: no drop of {drop:.2g}.", drop, p_value)
     said = f"{before}: too few rows to tell whether it fell by {drop:.2g}."
+    if worse[0] >= drop:
+        said = f"{before}: worse by {drop:.2g}, but in a year of windows chance does as much."
     return _signal(found, Status.UNCLEAR, said, drop, p_value)
 
 

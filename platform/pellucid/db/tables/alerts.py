@@ -3,12 +3,22 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pellucid.db.base import Base
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
+_OPEN = text("open_key IS NOT NULL")
 
 
 class AlertRow(Base):
@@ -18,15 +28,23 @@ class AlertRow(Base):
     """
 
     __tablename__ = "alerts"
+    __table_args__ = (
+        Index("ix_alerts_model_id", "model", "id"),
+        Index("ix_alerts_state_id", "state", "id"),
+        Index("ix_alerts_model_evaluated_at", "model", "evaluated_at"),
+        Index(
+            "ix_alerts_open", "model", "version", "id", postgresql_where=_OPEN, sqlite_where=_OPEN
+        ),
+    )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     open_key: Mapped[str | None] = mapped_column(String(64), unique=True)  # NULL once resolved
-    model: Mapped[str] = mapped_column(Text, index=True)
+    model: Mapped[str] = mapped_column(Text)
     version: Mapped[int]
     kind: Mapped[str] = mapped_column(String(32))
     subject: Mapped[str] = mapped_column(Text)
     severity: Mapped[str] = mapped_column(String(16))
-    state: Mapped[str] = mapped_column(String(16), index=True)
+    state: Mapped[str] = mapped_column(String(16))  # pending, firing, resolved
     summary: Mapped[str] = mapped_column(Text)
     signal: Mapped[dict[str, Any]]  # the last that alarmed
     rule: Mapped[dict[str, Any]]  # as it was when it last matched

@@ -7,7 +7,6 @@ between loses nothing, and tells nothing twice.
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -57,9 +56,8 @@ def sweep(database: Database, now: datetime) -> None:
     Raises:
         DatabaseUnavailable: nothing was changed; sweep again.
     """
-    query = select(AlertRow).where(AlertRow.open_key.is_not(None)).order_by(AlertRow.id)
     with database.transaction() as session:
-        rows = list(session.scalars(query.with_for_update()))
+        rows = list(session.scalars(episodes.still_open()))
         if not rows:
             return
         pass_ = _Pass(session, now)
@@ -76,12 +74,9 @@ def _evaluate(
     signals: Mapping[str, Signal],
     now: datetime,
 ) -> None:
-    of_version = (AlertRow.model == model, AlertRow.version == version)
-    query = (
-        select(AlertRow).where(*of_version, AlertRow.open_key.is_not(None)).order_by(AlertRow.id)
-    )
+    query = episodes.still_open().where(AlertRow.model == model, AlertRow.version == version)
     with database.transaction() as session:
-        open_ = {row.open_key: row for row in session.scalars(query.with_for_update())}
+        open_ = {row.open_key: row for row in session.scalars(query)}
         if not open_ and all(signal.status is not Status.ALARM for signal in signals.values()):
             return
         rules, pass_ = rulebook.current(session), _Pass(session, now)
@@ -142,8 +137,8 @@ class _Pass:
             self._escalate(row, rule.escalate)
 
     def _escalate(self, row: AlertRow, wanted: Escalation) -> None:
-        """Once, where nobody has acknowledged it in time."""
-        due = (row.fired_at or self._now) + timedelta(seconds=wanted.after_seconds)
+        """Once, where nobody has acknowledged it in time; a silence before it was told is none."""
+        due = (row.notified_at or self._now) + timedelta(seconds=wanted.after_seconds)
         if row.acknowledged_at is None and row.escalated_at is None and due <= self._now:
             row.escalated_at = self._now
             names = list(wanted.sinks)

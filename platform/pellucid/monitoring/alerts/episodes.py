@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from pellucid.analysis.watching.signals import Signal, Status
@@ -21,6 +21,7 @@ from pellucid.db.tables.alerts import AlertEventRow, AlertRow
 from pellucid.jobs.rows import new_id, storable
 from pellucid.monitoring.alerts.resources import Alert, AlertEvent
 from pellucid.monitoring.alerts.rules import Rule, Urgency
+from pellucid.monitoring.checks.verdicts import said
 
 _ORDER = (Status.ALARM, Status.UNCLEAR, Status.OK, Status.ABSENT)
 
@@ -81,14 +82,25 @@ def outlived(session: Session, model: str, version: int, signal: Signal, at: dat
 
     Windows whose labels come late are judged again, one after the other.
     """
-    query = select(func.max(AlertRow.evaluated_at)).where(
+    query = select(AlertRow.id).where(
         AlertRow.model == model,
+        AlertRow.evaluated_at > at,
         AlertRow.version == version,
         AlertRow.kind == signal.kind,
         AlertRow.subject == storable(signal.subject),
     )
-    last = session.scalars(query).one()
-    return last is not None and at < last
+    return session.scalars(query.limit(1)).first() is not None
+
+
+def still_open() -> Select[AlertRow]:
+    """Those that are not resolved, by their ids, locked.
+
+    Both conditions say the same; each is for the sake of an index.
+    """
+    rows = select(AlertRow).where(
+        AlertRow.open_key.is_not(None), AlertRow.state.in_(("pending", "firing"))
+    )
+    return rows.order_by(AlertRow.id).with_for_update()
 
 
 def begin(
@@ -138,8 +150,9 @@ def advance(row: AlertRow, signal: Signal, at: datetime) -> bool:
         return False
     if signal.status is Status.ALARM:
         row.signal = storable(signal.model_dump(mode="json", exclude_none=True))
-        row.summary = storable(signal.summary)
-    if at == row.evaluated_at and signal.status == row.last_status:
+        row.summary = storable(said(signal))
+    silent = signal.status in (Status.UNCLEAR, Status.ABSENT, row.last_status)
+    if at == row.evaluated_at and silent:  # what it had counted as stands
         return False
     row.evaluated_at, row.last_status = at, signal.status.value
     if signal.status is Status.ALARM:

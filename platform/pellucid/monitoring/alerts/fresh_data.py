@@ -34,7 +34,7 @@ class Fresh:
     Attributes:
         path: Parquet with the data set's columns; whole numbers are floats there.
         rows: how many there are.
-        fractional: columns of whole numbers in which others were seen.
+        fractional: columns of whole numbers in which others were seen, or larger ones than fit.
     """
 
     path: Path
@@ -105,7 +105,8 @@ def append(original: Path | None, fresh: Fresh, schema: Schema, path: Path) -> N
     with pq.ParquetWriter(path, pa.schema(types)) as writer:
         for source in (original, fresh.path):
             for table in _tables(source):
-                writer.write_table(table.select(schema.names).cast(writer.schema), _GROUP_ROWS)
+                made = table.select(schema.names).cast(writer.schema, safe=False)
+                writer.write_table(made, _GROUP_ROWS)
 
 
 def _tables(source: Path | None) -> Iterator[pa.Table]:
@@ -179,5 +180,6 @@ def _made_up(batch: pa.RecordBatch, column: Column, kind: pa.DataType) -> pa.Arr
 
 
 def _has_fractions(column: pa.ChunkedArray) -> bool:
-    whole = pc.equal(pc.round(column), column)
+    fits = pc.less(pc.abs(column), 2.0**63)  # any number may have been sent, infinity as well
+    whole = pc.and_(fits, pc.equal(pc.round(column), column))
     return not (pc.all(whole, min_count=0).as_py())

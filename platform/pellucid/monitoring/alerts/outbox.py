@@ -12,8 +12,9 @@ late may know it again.
 import hashlib
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import NamedTuple
 
 from sqlalchemy import delete, select, update
@@ -27,8 +28,8 @@ from pellucid.monitoring.alerts.resources import Alert
 from pellucid.monitoring.alerts.sinks.contract import Message, Sink
 
 _log = logging.getLogger(__name__)
-_FIRST_REST_SECONDS = 5.0  # doubled with each further attempt
-_LONGEST_REST_SECONDS = 300.0
+_FIRST_REST = timedelta(seconds=5)  # doubled with each further attempt
+_LONGEST_REST = timedelta(minutes=5)
 _CLAIM = timedelta(minutes=2)  # a sender that says nothing for so long has died
 _MOST_REFUSALS = 6  # of a message by a sink that answers
 _PATIENCE = timedelta(days=3)  # with a sink that does not
@@ -108,26 +109,33 @@ def deliver(database: Database, sinks: Mapping[str, Sink], now: datetime) -> int
     Raises:
         DatabaseUnavailable: call again; what was sent meanwhile may be sent once more.
     """
+    started = monotonic()
+
+    def clock() -> datetime:  # sending takes its time: no claim and no rest may be over by then
+        return now + timedelta(seconds=int(monotonic() - started))
+
     _drop_unconfigured(database, sinks)
-    return sum(_deliver_to(database, name, sink, now) for name, sink in sinks.items())
+    return sum(_deliver_to(database, name, sink, clock) for name, sink in sinks.items())
 
 
-def _deliver_to(database: Database, name: str, sink: Sink, now: datetime) -> int:
+def _deliver_to(database: Database, name: str, sink: Sink, clock: Callable[[], datetime]) -> int:
     for sent in range(_MOST_MESSAGES):
-        claimed = _claim(database, name, now)
+        claimed = _claim(database, name, clock())
         if claimed is None:
             return sent
         try:
             sink.send(claimed.message)
         except Unavailable as error:
+            now = clock()
             _fail(database, name, claimed, error, now, over=now - claimed.since > _PATIENCE)
             return sent
         except Exception as error:  # a sink's mistake holds up that sink alone
             if not isinstance(error, PellucidError):
                 _log.exception("The alert sink %s failed.", name)
-            _fail(database, name, claimed, error, now, over=claimed.attempts >= _MOST_REFUSALS)
+            over = claimed.attempts >= _MOST_REFUSALS
+            _fail(database, name, claimed, error, clock(), over=over)
             return sent
-        _finish(database, name, claimed, now)
+        _finish(database, name, claimed, clock())
     return _MOST_MESSAGES
 
 
@@ -140,8 +148,8 @@ def _claim(database: Database, sink: str, now: datetime) -> _Claimed | None:
         head = session.scalars(
             waiting.order_by(NotificationRow.id).limit(1).with_for_update()
         ).first()
-        if head is None or head.next_try_at > now:
-            return None
+        if head is None or timedelta(0) < head.next_try_at - now <= _LONGEST_REST:
+            return None  # a rest that is longer was begun by a clock that has been set back
         together = waiting.where(
             NotificationRow.batch == head.batch, NotificationRow.event == head.event
         )
@@ -204,5 +212,5 @@ def _drop_unconfigured(database: Database, sinks: Mapping[str, Sink]) -> None:
 
 def rest(attempts: int) -> timedelta:
     """How long a message rests after so many attempts: doubled each time, and half of it chance."""
-    longest = min(_FIRST_REST_SECONDS * 2 ** min(attempts - 1, 10), _LONGEST_REST_SECONDS)
-    return timedelta(seconds=longest * random.uniform(0.5, 1.0))
+    longest = min(_FIRST_REST * 2.0 ** min(attempts - 1, 10), _LONGEST_REST)
+    return longest * random.uniform(0.5, 1.0)

@@ -11,7 +11,13 @@ from pellucid.resources.base import Resource
 AlertState = Literal["pending", "firing", "resolved"]
 Person = Annotated[
     str,
-    Field(min_length=1, max_length=200, description="Who does it.", examples=["ada@example.com"]),
+    Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"[^\x00]",  # which is not kept: without a name it would be Pellucid itself
+        description="Who does it.",
+        examples=["ada@example.com"],
+    ),
 ]
 Words = Annotated[str, Field(max_length=4000)]
 

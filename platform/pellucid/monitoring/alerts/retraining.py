@@ -105,6 +105,12 @@ class Retraining:
             return None
         except PellucidError as error:
             outcome = Outcome("refused", str(error))
+        except Exception as error:  # a damaged file, a full disk: other alerts have a turn
+            _log.exception("The retraining for the alert %s went wrong.", row.id)
+            if row.action == "submitted":
+                return None
+            why = f"{type(error).__name__}: {error!s:.300}"
+            outcome = Outcome("waiting", f"It went wrong and is tried again. {why}")
         if outcome is not None:
             self._note(row.id, outcome, now)
         return outcome
@@ -123,10 +129,13 @@ class Retraining:
         window = Window(row.model, champion, now - timedelta(seconds=wanted.window_seconds), now)
         fresh, rows = self._register(manifest, dataset, window, wanted)
         if fresh is None:
-            return Outcome("waiting", f"{rows} labelled predictions of {wanted.min_rows}.")
+            return Outcome(
+                "waiting",
+                f"{rows:,} labelled predictions of the {wanted.min_rows:,} that are asked for.",
+            )
         job = self._submit(row, manifest, fresh)
         told = "behind those of" if wanted.append else "in place of those of"
-        reason = f"{rows} labelled predictions {told} {dataset.name}@{dataset.version}."
+        reason = f"{rows:,} labelled predictions {told} {dataset.name}@{dataset.version}."
         return Outcome("submitted", reason, job, fresh)
 
     def _register(

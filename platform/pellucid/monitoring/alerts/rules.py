@@ -48,7 +48,9 @@ class Match(_Part):
 class Escalation(_Part):
     """Who is told besides, where an alert is neither acknowledged nor resolved in time."""
 
-    after_seconds: Annotated[Seconds, Field(ge=1, description="From the alert's firing.")]
+    after_seconds: Annotated[
+        Seconds, Field(ge=1, description="From when the alert was first told.")
+    ]
     sinks: Annotated[tuple[SinkName, ...], Field(min_length=1)]
 
 

@@ -11,7 +11,7 @@ from pellucid.db.session import Database
 from pellucid.db.tables.alerts import AlertRow, SilenceRow
 from pellucid.errors import InvalidInput, NotFound
 from pellucid.jobs.rows import new_id, storable
-from pellucid.monitoring.alerts.episodes import record
+from pellucid.monitoring.alerts.episodes import record, still_open
 from pellucid.monitoring.alerts.resources import Silence, WantedSilence
 from pellucid.monitoring.alerts.rules import Match
 from pellucid.resources.base import Page
@@ -104,8 +104,7 @@ def listed(
 def _apply(session: Session, moment: datetime) -> None:
     session.flush()
     silences = active(session, moment)
-    query = select(AlertRow).where(AlertRow.open_key.is_not(None)).order_by(AlertRow.id)
-    for row in session.scalars(query.with_for_update()):
+    for row in session.scalars(still_open()):
         hush(session, row, silences, moment)
 
 

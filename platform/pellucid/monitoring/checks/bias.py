@@ -3,10 +3,14 @@
 A window's rows come a batch at a time, and only counts of them are kept. Which outcome is looked
 at, and how small a group may be, is said in the version's plan; the groups are those that training
 saw. Demographic parity needs no labels; of the other criteria, only rows with labels tell.
+
+Offline, one audit is read with care. Live, thousands of windows are, so an alarm takes limits that
+hold for every criterion, column and window of a year together (Bonferroni).
 """
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +34,7 @@ _REGRESSION = "regression"
 
 
 def judge(
-    parts: Iterable[pa.RecordBatch], manifest: Manifest
+    parts: Iterable[pa.RecordBatch], manifest: Manifest, *, windows_per_year: float = 365.0
 ) -> tuple[list[Signal], dict[str, Any]]:
     """The disparities between the groups of a version's sensitive columns.
 
@@ -38,6 +42,8 @@ def judge(
         parts: rows of the window with the log's structs `outputs` and `sensitive`, and, where
             labels are joined, `label`: a string, null of a row that has none.
         manifest: of the version.
+        windows_per_year: how many windows are judged. While groups are treated alike, alarms come
+            in one minus the plan's `evaluation.confidence` of all years at most.
 
     Returns:
         Signals, none of a version that records no sensitive column; and the figures behind them,
@@ -53,7 +59,7 @@ def judge(
     for part in parts:
         counted.add(unpacked(part))
     options: Any = {"min_group": told.min_group, "confidence": told.confidence}
-    found = counted.audit.judge(**options)
+    found = _certain(counted.audit, told, windows_per_year)
     signals = [_signal(each, counted, told) for each in found]
     single = {each.name for each in columns}
     metrics = [m for m in counted.audit.metrics(told.confidence) if m["column"] in single]
@@ -153,6 +159,19 @@ class _Counted:
         return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
 
 
+def _certain(audit: Audit, told: Evaluation, windows_per_year: float) -> list[Found]:
+    """The verdicts; an alarm that chance gives a year of windows is unclear."""
+    found = audit.judge(min_group=told.min_group, confidence=told.confidence)
+    level = (1 - told.confidence) / (windows_per_year * max(1, len(found)))
+    strict = audit.judge(min_group=told.min_group, confidence=1 - level)
+    return [
+        replace(each, judged=replace(each.judged, status=Status.UNCLEAR))
+        if each.judged.status is Status.ALARM and sure.judged.status is not Status.ALARM
+        else each
+        for each, sure in zip(found, strict, strict=True)
+    ]
+
+
 def _nothing(manifest: Manifest) -> Signal:
     return Signal(
         kind="bias",
@@ -213,7 +232,12 @@ def _summary(found: Found, told: Evaluation) -> str:
         f"{disparity.highest}: a {disparity.aggregate} of {disparity.interval}; {asked}."
     )
     if judged.status is Status.UNCLEAR:
-        told_so += " The interval spans that threshold: more rows will tell."
+        why = (
+            "It is beyond that threshold, but in a year of windows chance does as much"
+            if judged.beyond
+            else "The interval spans that threshold"
+        )
+        told_so += f" {why}: more rows will tell."
     return f"{told_so} {small}".strip()
 
 

@@ -82,12 +82,16 @@ def _distribution(name: str, reference: Profile, window: Profile) -> Distributio
         return None
     if _whole(bins) and len(bins) <= _CATEGORIES:
         return _numbered(bins, before, now)
-    at = _grid(bins, before.counts.astype(float), now.counts.astype(float))
+    with np.errstate(over="ignore", invalid="ignore"):
+        at = _grid(bins, before.counts.astype(float), now.counts.astype(float))
+        shares = [density(bins, each.counts.astype(float), at) for each in (before, now)]
+    if not np.isfinite([*at, *shares[0], *shares[1]]).all():
+        return None  # numbers so large, or so small, that no axis has them
     return Distribution(
         kind="number",
         at=[float(each) for each in at],
-        reference=density(bins, before.counts.astype(float), at),
-        window=density(bins, now.counts.astype(float), at),
+        reference=shares[0],
+        window=shares[1],
     )
 
 

@@ -1,5 +1,6 @@
 """Everything that is asked of a window."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -109,7 +110,8 @@ def disparities(case: Case) -> Findings:
     if case.reference.manifest is None or not case.rows:
         return Findings()
     parts = labelled(case.log, case.labels, case.window, bias.COLUMNS)
-    signals, found = bias.judge(parts, case.reference.manifest)
+    windows = case.levels.windows_per_year
+    signals, found = bias.judge(parts, case.reference.manifest, windows_per_year=windows)
     return Findings(signals, {"bias": found or None})
 
 
@@ -149,7 +151,9 @@ def _means(profile: Profile) -> dict[str, float]:
     for name, bins in profile.bins.items():
         rows = int(profile.tallies[name].counts.sum())
         if name.startswith(PREFIX) and bins.kind == "number" and rows:
-            found[name] = bins.middle + profile.tallies[name].total / rows
+            mean = bins.middle + profile.tallies[name].total / rows
+            if math.isfinite(mean):
+                found[name] = mean
     return found
 
 

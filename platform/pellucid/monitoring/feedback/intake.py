@@ -13,12 +13,15 @@ Several labels of one id in a request are taken one after the other, as they sta
 """
 
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from pellucid.errors import InvalidRows, NotFound
+from pellucid.errors import InvalidRows, NotFound, TooLarge
 from pellucid.monitoring import ids
 from pellucid.monitoring.feedback.labels import Labels, LabelWriter
 from pellucid.monitoring.feedback.matching import Origins, Wanted, origins
@@ -28,6 +31,8 @@ from pellucid.monitoring.feedback.truths import Truth
 
 _FRESH_MS = 10_000  # a younger prediction may still be in a recorder's queue
 _DAY_MS = 86_400_000
+_LATER = 1e-3  # seconds
+_MOST_HOURS = 10_000  # of the ids of a request; each is looked for by itself, about 1 ms
 
 
 class Feedback:
@@ -63,21 +68,25 @@ class Feedback:
 
         Raises:
             InvalidRows: there is none, or the single one is refused.
+            TooLarge: they are of predictions of too many hours.
             Unavailable: what a label of a version may be cannot be asked now; nothing was kept.
             OSError: the disk does not take them; nothing was kept.
         """
         now = time.time()
         taking = Taking(given)
+        _check_hours(taking.words)
         found = self._find(taking.words, now)
         truths = [self._truth(*version) for version in found.versions]
         taking.check(found, truths)
         if self._days:
             taking.too_late(int(now * 1000) - self._days * _DAY_MS)
-        taking.compare(self._known(taking.words, found, truths))
+        known, last = self._known(taking.words, found, truths)
+        taking.compare(known)
         receipt = taking.receipt(truths)
         if not receipt.received or (given.single and receipt.refused):
             raise _nothing(receipt)
-        records, models = taking.records([model for model, _ in found.versions], now, source)
+        told = max(now, last + _LATER)  # clocks may be set back, or be of several machines
+        records, models = taking.records([model for model, _ in found.versions], told, source)
         if len(records):
             self._writer.append(records, models)
         return receipt
@@ -96,9 +105,19 @@ class Feedback:
         except NotFound:  # deleted since; nobody knows what its classes were
             return Truth("other")
 
-    def _known(self, words: ids.Words, found: Origins, truths: Sequence[Truth]) -> list[str | None]:
-        """The labels that the ids have by now, written as their version's target has them."""
+    def told(self, model: str, prediction: uuid.UUID) -> pa.Table:
+        """All labels of one prediction of a model, as `Labels.told` has them."""
+        return Labels(self._labels).told(model, prediction)
+
+    def _known(
+        self, words: ids.Words, found: Origins, truths: Sequence[Truth]
+    ) -> tuple[list[str | None], float]:
+        """The labels that the ids have by now, and when the last of them was told.
+
+        They are written as their version's target has them.
+        """
         known: list[str | None] = [None] * len(words)
+        last = 0.0
         names = sorted({model for model, _ in found.versions})
         model_of = np.array([*(names.index(model) for model, _ in found.versions), -1])[found.which]
         labels, hours = Labels(self._labels), ids.hours(words)
@@ -108,10 +127,21 @@ class Feedback:
             table = labels.latest(names[model] if model >= 0 else "", hour, wanted)
             at, places = wanted.match(table.column("id").combine_chunks())
             texts = table.column("label").take(at).to_pylist()
+            if texts:
+                last = max(last, pc.max(table.column("time")).cast(pa.int64()).as_py() / 1e6)
             for text, place in zip(texts, rows[places].tolist(), strict=True):
                 which = found.which[place]
                 known[place] = truths[which].canonical(text) if which >= 0 else text
-        return known
+        return known, last
+
+
+def _check_hours(words: ids.Words) -> None:
+    hours = len(np.unique(ids.hours(words)))
+    if hours > _MOST_HOURS:
+        raise TooLarge(
+            f"The labels are of predictions of {hours:,} hours, more than {_MOST_HOURS:,}.",
+            remedy="Send them in several files.",
+        )
 
 
 def _nothing(receipt: FeedbackReceipt) -> InvalidRows:

@@ -44,9 +44,11 @@ RECORDS = pa.schema(
 )
 _SPOOLED = RECORDS.append(pa.field("model", pa.string(), nullable=False))  # "": pending
 _ROWS, _BATCHES, _SECONDS = 2**16, 2**9, 300.0  # a spool is sealed that has so many, or is so old
-_FILES = 8  # of a directory, which become one
+_FILES = 8  # of a directory, which become one,
+_WHOLE_BYTES = 2**24  # but for those that are as large as this
 _GROUP_ROWS = 2**15
 _HOUR = 3600
+_TOLD = [("time", "ascending"), ("row", "ascending")]
 
 logger = logging.getLogger(__name__)
 
@@ -120,11 +122,12 @@ class LabelWriter:
     def _logged(self, paths: Iterable[Path]) -> None:
         """A spool that cannot be sealed is left to whoever starts next; it is read as it is."""
         for path in paths:
+            first = int(time.time() // _HOUR) - 24 * self._days if self._days else 0
             try:
                 with _alone(self._root):
-                    _distribute(path, self._root)
-                    if self._days:
-                        _forget(self._root, int(time.time() // _HOUR) - 24 * self._days)
+                    _distribute(path, self._root, first)
+                    if first:
+                        _forget(self._root, first)
             except (OSError, pa.ArrowException) as error:
                 logger.error("%s cannot be sealed yet; nothing is lost: %s", path, error)
 
@@ -156,6 +159,15 @@ class Labels:
         Returns:
             `RECORDS`, one for each id, in no certain order.
         """
+        return _last(self._records(model, hour, wanted))
+
+    def told(self, model: str, prediction: uuid.UUID) -> pa.Table:
+        """All that was told of one prediction of a model: `RECORDS`, the last one at the end."""
+        words = np.frombuffer(prediction.bytes, ">u8").astype(np.uint64).reshape(1, 2)
+        records = self._records(model, ids.hour_of(prediction), Wanted(words))
+        return records.group_by(RECORDS.names).aggregate([]).sort_by(_TOLD)  # each once
+
+    def _records(self, model: str, hour: int, wanted: Wanted | None) -> pa.Table:
         mine = np.flatnonzero(self._hours == hour)
         near = self._spooled.take(pa.array(mine))
         fits = pc.is_in(near.column("model"), value_set=pa.array(["", model]))
@@ -166,7 +178,7 @@ class Labels:
         parts += _read(self._root / PENDING, pending)
         if model:
             parts += _read(self._root / layout.partition(model, hour), wanted or _Hour(hour))
-        return _last(pa.concat_tables(parts).combine_chunks())
+        return pa.concat_tables(parts).combine_chunks()
 
 
 class _Hour(Wanted):
@@ -236,9 +248,10 @@ def _alone(root: Path) -> Iterator[None]:
         yield
 
 
-def _distribute(spool: Path, root: Path) -> None:
+def _distribute(spool: Path, root: Path, first: int) -> None:
     """A spool's records into the directories of their models and hours; then it is removed.
 
+    What belongs to hours before the first that is kept is left out wherever files become one.
     Doing it again after a crash leaves records twice, which changes nothing.
     """
     with pa.OSFile(str(spool)) as source:
@@ -247,40 +260,48 @@ def _distribute(spool: Path, root: Path) -> None:
     for model in pc.unique(table.column("model")).to_pylist():
         of_model = np.asarray(pc.equal(table.column("model"), model))
         if not model:
-            _put(root / PENDING, table.filter(pa.array(of_model)))
+            _put(root / PENDING, table.filter(pa.array(of_model)), first)
             continue
         for hour in np.unique(hours[of_model]).tolist():
             rows = pa.array(of_model & (hours == hour))
-            _put(root / layout.partition(model, hour), table.filter(rows))
+            _put(root / layout.partition(model, hour), table.filter(rows), first)
     spool.unlink()
 
 
-def _put(directory: Path, table: pa.Table) -> None:
+def _put(directory: Path, table: pa.Table, first: int) -> None:
     """Add records to a directory; many small files become one."""
     directory.mkdir(parents=True, exist_ok=True)
-    there = list(directory.glob("*.parquet"))
+    there = [p for p in directory.glob("*.parquet") if p.stat().st_size < _WHOLE_BYTES]
     parts = [table.select(RECORDS.names)]
     if len(there) + 1 < _FILES:
         there = []
     parts += [pq.read_table(path, schema=RECORDS, partitioning=None) for path in there]
     whole = pa.concat_tables(parts).combine_chunks()
     words = _words(whole)
-    whole = whole.take(pa.array(np.lexsort((words[:, 1], words[:, 0]))))
-    path = directory / f"{uuid.uuid4().hex}.parquet"
-    partial = path.with_suffix(".part")
-    pq.write_table(
-        whole,
-        partial,
-        row_group_size=_GROUP_ROWS,
-        compression="zstd",
-        use_dictionary=["label", "source"],
-        write_statistics=["id"],
-    )
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.rename(path)
+    order = np.lexsort((words[:, 1], words[:, 0]))
+    whole = whole.take(pa.array(order[ids.hours(words[order]) >= first]))
+    if len(whole):
+        _write(whole, directory)
     for old in there:
         old.unlink(missing_ok=True)
+
+
+def _write(table: pa.Table, directory: Path) -> None:
+    partial = directory / "next.part"  # whoever died over it left it to us
+    try:
+        pq.write_table(
+            table,
+            partial,
+            row_group_size=_GROUP_ROWS,
+            compression="zstd",
+            use_dictionary=["label", "source"],
+            write_statistics=["id"],
+        )
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.rename(directory / f"{uuid.uuid4().hex}.parquet")
+    finally:
+        partial.unlink(missing_ok=True)  # where that went wrong: a full disk needs the room
 
 
 def _forget(root: Path, first: int) -> None:

@@ -16,9 +16,11 @@ from pellucid.monitoring.watch.resources import Distribution, WindowSummary
 
 _WIDTH = 340
 _PLOT = 132  # height of a density
-_ROW = 26  # height of a category, or of an interval
+_ROW = 26  # height of a category
+_PAIR = 40  # height of an interval below its label
 _LABEL = 118  # width of labels beside bars
-_LONGEST = 15  # characters of such a label
+_LONGEST = 15  # characters of such a label,
+_WIDE = 46  # and of one above an interval
 _MARKS = {Status.ALARM: "!", Status.OK: "", Status.UNCLEAR: "?", Status.ABSENT: "–"}
 
 
@@ -49,11 +51,13 @@ def intervals(title: str, found: Sequence[Interval]) -> Markup:
     ]
     low, high = min(numbers), max(numbers)
     margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-    axis = _Axis(low - margin, high + margin, _LABEL, _WIDTH - 8)
+    start = low - margin if low < 0 else max(low - margin, 0.0)
+    axis = _Axis(start, high + margin, 8, _WIDTH - 8)
     parts: list[str] = []
     for row, each in enumerate(found):
-        y = row * _ROW + _ROW / 2
-        parts.append(_text(_LABEL - 6, y + 4, _shortened(each.label), "end", full=each.label))
+        y = row * _PAIR + 26
+        label = _shortened(each.label, _WIDE)
+        parts.append(_text(8, y - 12, label, "start", full=each.label))
         if each.low is not None and each.high is not None:
             parts.append(_line(axis(each.low), y, axis(each.high), y, f"whisker {each.status}"))
         if each.reference is not None:
@@ -62,7 +66,7 @@ def intervals(title: str, found: Sequence[Interval]) -> Markup:
         parts.append(
             f'<circle class="{each.status}" cx="{axis(each.value):.1f}" cy="{y}" r="4.5"/>'
         )
-    bottom = len(found) * _ROW
+    bottom = len(found) * _PAIR
     parts += _axis(axis, bottom)
     said = "; ".join(
         f"{each.label} {number(each.value)}"
@@ -191,5 +195,5 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+def _shortened(text: str, longest: int = _LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -10,7 +10,13 @@ from markupsafe import Markup
 from pellucid.analysis.watching.signals import Signal, SignalKind, Status
 from pellucid.monitoring.checks.verdicts import alarms, said, subject
 from pellucid.monitoring.report import charts, words
-from pellucid.monitoring.report.tables import compared, impact_tables, performance_facts
+from pellucid.monitoring.report.tables import (
+    accepted,
+    apart,
+    compared,
+    impact_tables,
+    performance_facts,
+)
 from pellucid.monitoring.watch.resources import WindowResult, WindowSummary
 
 _COLUMNS = 40  # in the table of drift
@@ -35,7 +41,7 @@ def render(
     untold = [each for each in signals if each.status is Status.ABSENT]
     performance = compared(_of(signals, "performance", "estimate"))
     bias = _ranked(_of(signals, "bias"))
-    known = sorted((w for w in history if w.start <= result.start), key=lambda w: w.start)
+    known = sorted((w for w in history if w.start <= result.start), key=lambda w: (w.start, w.end))
     return _template().render(
         result=result,
         alarms=alarms(signals),
@@ -50,7 +56,7 @@ def render(
         performance_chart=_chart("Performance", [s for each in performance for s in each.told]),
         performance_facts=performance_facts(result.figures.performance),
         bias=bias,
-        bias_chart=_chart("Disparities", bias),
+        bias_chart=_intervals("How far groups are apart", [a for s in bias for a in apart(s)]),
         impact_tables=impact_tables(result.figures.bias),
         most=_FINDINGS,
         run_url=run_url,
@@ -77,7 +83,7 @@ def _template() -> Template:
             each.__name__: each
             for each in (
                 words.number, words.share, words.when, words.probability, words.limits,
-                words.statistic, said, subject,
+                words.statistic, words.name, words.criterion, accepted, said, subject,
             )
         },
     }  # fmt: skip
@@ -110,14 +116,18 @@ def _caption(column: str, signals: Sequence[Signal]) -> str:
 
 
 def _chart(title: str, signals: Sequence[Signal]) -> Markup | None:
-    # Shares have one axis; what has a unit of its own would flatten them.
-    shares = [s for s in signals if s.current is not None and 0 <= s.current <= 1]
     shown = [
         charts.Interval(
             ("est. " if each.kind == "estimate" else "") + subject(each.subject),
             each.current, each.low, each.high, each.reference, each.status,
         )
-        for each in shares or signals
+        for each in signals
         if each.current is not None and each.low is not None
     ]  # fmt: skip
+    return _intervals(title, shown)
+
+
+def _intervals(title: str, shown: Sequence[charts.Interval]) -> Markup | None:
+    # Shares have one axis; what has a unit of its own would flatten them.
+    shown = [each for each in shown if 0 <= each.value <= 1] or shown
     return charts.intervals(title, shown[:_CHARTED]) if shown else None

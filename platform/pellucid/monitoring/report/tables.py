@@ -5,7 +5,8 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from pellucid.analysis.watching.signals import Signal
-from pellucid.monitoring.report.words import number, share
+from pellucid.monitoring.report.charts import Interval
+from pellucid.monitoring.report.words import criterion, number, share
 
 _MINUTE, _HOUR, _DAY = 60.0, 3_600.0, 86_400.0
 _METHODS = {
@@ -52,6 +53,25 @@ def compared(signals: Sequence[Signal]) -> list[Compared]:
     ]
 
 
+def accepted(signal: Signal) -> str:
+    """What a disparity may be: of a ratio 1 is equality, of a difference 0."""
+    if signal.threshold is None:
+        return ""
+    if signal.statistic == "ratio":
+        return f"at least {number(1 - signal.threshold)}"
+    return f"at most {number(signal.threshold)}"
+
+
+def apart(signal: Signal) -> list[Interval]:
+    """How far groups are apart, 0 is equality: a difference, or what a ratio lacks to 1."""
+    if signal.current is None or signal.low is None or signal.high is None:
+        return []
+    value, low, high = signal.current, signal.low, signal.high
+    if signal.statistic == "ratio":
+        value, low, high = 1 - value, 1 - high, 1 - low
+    return [Interval(criterion(signal.subject), value, low, high, signal.threshold, signal.status)]
+
+
 def performance_facts(figures: Mapping[str, Any] | None) -> list[str]:
     """What is to be known about labels and estimates."""
     if not figures or not figures.get("predictions"):
@@ -71,7 +91,8 @@ def performance_facts(figures: Mapping[str, Any] | None) -> list[str]:
         said = _METHODS.get(figures["method"], figures["method"])
         rows = f"Estimated on {figures['estimated_on']:,} rows by {said}"
         weight = figures.get("effective_rows")
-        found.append(f"{rows}; {number(weight)} held-out rows are like them." if weight else rows)
+        like = f"; the held-out rows, so weighted, count as {weight:,.0f}." if weight else "."
+        found.append(rows + like)
     return found
 
 
@@ -98,7 +119,8 @@ def _impact(column: str, outcome: str, records: list[dict[str, Any]]) -> Table:
     notes = ["Impact ratio: a group's selection rate over the highest one. 0.8 is the four-fifths "
              "rule of the US guidelines, a convention and no proof either way."]  # fmt: skip
     if unknown:
-        notes.append(f"{unknown:,} rows whose {column} is not known are in no line.")
+        who, are = ("1 row", "is") if unknown == 1 else (f"{unknown:,} rows", "are")
+        notes.append(f"{who} whose {column} is not known {are} in no line.")
     return Table(
         f"Impact ratios by {column}: how often each group gets {outcome}.",
         ["Group", "Rows", "Selected", "Selection rate", "Impact ratio", "Below four fifths"],

@@ -3,6 +3,8 @@
 import math
 from datetime import datetime
 
+from markupsafe import Markup, escape
+
 from pellucid.analysis.watching.signals import Signal, Status
 
 STATUSES = {
@@ -60,6 +62,18 @@ def limits(signal: Signal) -> str:
     if signal.low is None or signal.high is None:
         return ""
     return f"{number(signal.low)} to {number(signal.high)}"
+
+
+def name(text: str) -> Markup:
+    """A name that breaks behind its parts, not within one."""
+    parts = text.replace("_", "_\0").replace(".", ".\0").split("\0")
+    return Markup("<wbr>").join(escape(part) for part in parts)
+
+
+def criterion(subject: str) -> str:
+    """Which disparity between which groups, as people write it."""
+    name, by, column = subject.partition(" by ")
+    return f"{name.replace('_', ' ')}{by}{column}"
 
 
 def statistic(name: str) -> str:

@@ -40,7 +40,7 @@ class Alerting:
             except DatabaseUnavailable as error:
                 logger.warning("Alerts wait: %s", error)
             except Exception:
-                logger.exception("tending the alerts failed")
+                logger.exception("delivering alerts failed")
             if stopping.wait(_PAUSE_SECONDS):
                 return
 
@@ -51,5 +51,10 @@ class Alerting:
 
     def step(self) -> int:
         """What is due now; how many messages were sent. Raises `DatabaseUnavailable`."""
-        sweep(self._database, now())
+        try:
+            sweep(self._database, now())
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # what is queued is delivered all the same
+            logger.exception("tending the alerts failed")
         return outbox.deliver(self._database, self._sinks, now())

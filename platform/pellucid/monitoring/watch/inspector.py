@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,20 +80,25 @@ class Inspector:
             model: as registered.
             window: one of its versions'.
             ahead: rows of the version that carry times of the future.
-            scheduled: whether it is one of the windows that follow each other.
+            scheduled: whether it is one of the windows that follow each other. One that was
+                judged as such stays it, with what is known of those before.
             empty: keep the result even if there are no rows.
 
         Raises:
             DatabaseUnavailable: nothing was stored.
         """
+        at = clock()
+        scheduled = scheduled or self.results.follows(
+            window.model, window.version, window.start, window.end
+        )
         case, found = self._opened(model, window, scheduled)
         found += Findings(traffic.signals(case, ahead))
         found += judge(case, self._questions)
-        result = self._result(window, case, found, scheduled)
+        result = self._result(window, case, found, scheduled, at)
         if result.rows or empty or not result.complete:
-            self.results.save(result)
-            if result.complete:
+            if result.complete:  # before it counts as judged: telling it again changes nothing
                 self._alert(result, result.signals)
+            self.results.save(result)
             self._write(result)
         return result
 
@@ -103,6 +108,7 @@ class Inspector:
         Raises:
             DatabaseUnavailable: nothing was stored.
         """
+        at = clock()
         window = Window(earlier.model, earlier.version, earlier.start, earlier.end)
         case, _ = self._opened(model, window, earlier.scheduled)
         found = judge(case, [each for each in self._questions if each.late])
@@ -111,9 +117,9 @@ class Inspector:
             earlier.figures.model_dump(exclude={"performance", "bias"}),
         )
         kept += found
-        result = self._result(window, case, kept, earlier.scheduled)
-        self.results.save(result)
+        result = self._result(window, case, kept, earlier.scheduled, at)
         self._alert(result, [each for each in result.signals if each.kind in _LABELLED])
+        self.results.save(result)
         self._write(result)
         return result
 
@@ -155,7 +161,10 @@ class Inspector:
         found += attempt("the window", profile)
         return case, found
 
-    def _result(self, window: Window, case: Case, found: Findings, scheduled: bool) -> WindowResult:
+    def _result(
+        self, window: Window, case: Case, found: Findings, scheduled: bool, at: datetime
+    ) -> WindowResult:
+        """What is stored; labels that came since `at` are not in it yet."""
         signals = dated(found.signals, case.since, window.start)
         fields: dict[str, Any] = found.figures | {
             "since": ongoing(case.since, signals),
@@ -169,7 +178,7 @@ class Inspector:
             rows=case.rows,
             status=overall(signals),
             alarms=sum(each.status is Status.ALARM for each in signals),
-            judged_at=clock(),
+            judged_at=at,
             complete=found.complete,
             scheduled=scheduled,
             verdict=verdict(signals, case.rows),
@@ -190,7 +199,9 @@ class Inspector:
     def _write(self, result: WindowResult) -> Path | None:
         """The report; a full disk costs no more than the report."""
         try:
-            page = self.results.page(result.model, version=result.version, limit=_HISTORY)
+            page = self.results.page(
+                result.model, version=result.version, until=result.end, limit=_HISTORY
+            )
             url = run_url(self._settings, result)
             return self.reports.write(result, render(result, page.windows, run_url=url))
         except DatabaseUnavailable:

@@ -7,6 +7,8 @@ wrong never stops the others.
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from time import monotonic
 from pellucid.db.base import now as clock
 from pellucid.db.session import Database
 from pellucid.errors import Conflict, DatabaseUnavailable, InvalidInput, TrackerUnavailable
+from pellucid.monitoring import layout
 from pellucid.monitoring.feedback.labels import DIRECTORY as LABELS
 from pellucid.monitoring.profiles.windows import Window
 from pellucid.monitoring.watch import planning, presence, schedule
@@ -168,13 +171,8 @@ class Monitor:
         for model in self._models(only):
             if self._stopping.is_set():
                 break
-            try:
+            with _noted(done, model):
                 self._watch(model, now, done)
-            except DatabaseUnavailable:
-                raise
-            except Exception as error:
-                done.failed[model.name] = f"{type(error).__name__}: {error!s:.300}"
-                logger.exception("the model %s is not watched in this pass", model.name)
         self._inspector.reports.log()
         self._passes.note(
             seconds=monotonic() - started,
@@ -198,10 +196,13 @@ class Monitor:
                 )  # fmt: skip
             if planned.spans and ahead is None:
                 ahead = presence.ahead(self._predictions, model.name, now + _ONE_CLOCK)
-            behind += self._judge(model, planned, (ahead or {}).get(planned.version, 0), done)
+            left = len(planned.spans)
+            with _noted(done, model):  # the model's other versions have their turn
+                left = self._judge(model, planned, (ahead or {}).get(planned.version, 0), done)
+            behind += left
         ended = schedule.floor(boundary, self._settings.monitor_seconds)
         if self._revisited.get(model.name) != ended:
-            done.results += self._revisit(model, now)
+            self._revisit(model, now, done)
             self._revisited[model.name] = ended
         done.behind += behind
         if not behind:
@@ -229,16 +230,20 @@ class Monitor:
             self._beaten_at = monotonic()
             self._passes.beat()
 
-    def _revisit(self, model: RegisteredModel, now: datetime) -> list[WindowResult]:
+    def _revisit(self, model: RegisteredModel, now: datetime, done: Pass) -> None:
         """Judge windows again whose labels arrived since."""
         results = self._inspector.results
-        since = now - timedelta(days=_LABEL_DAYS)
-        page = results.page(model.name, since=since, limit=_LABEL_DAYS * 24)
-        changed = planning.labelled(self._settings.home / LABELS, page.windows, _REVISITED)
-        return [self._inspector.refresh(model, results.window(model.name, w.id)) for w in changed]
+        labels = self._settings.home / LABELS / layout.directory_of(model.name)
+        windows = results.windows(model.name, now - timedelta(days=_LABEL_DAYS))
+        for window in planning.labelled(labels, windows, _REVISITED):
+            with _noted(done, model):
+                earlier = results.same(window)
+                if earlier is not None:
+                    done.results.append(self._inspector.refresh(model, earlier))
 
     def _asked(self, only: str, start: datetime, end: datetime) -> Pass:
-        """One window of every version that has rows in it."""
+        """One window of every version that has rows in it, from and to whole seconds."""
+        start, end = start.replace(microsecond=0), end.replace(microsecond=0)
         if end <= start:
             raise InvalidInput(
                 f"The window ends at {end.isoformat()}, before it starts.",
@@ -286,3 +291,15 @@ class Monitor:
     @property
     def _predictions(self) -> Path:
         return self._settings.home / "predictions"
+
+
+@contextmanager
+def _noted(done: Pass, model: RegisteredModel) -> Iterator[None]:
+    """What goes wrong is told, and stops nothing but itself; without the database all waits."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:
+        done.failed[model.name] = f"{type(error).__name__}: {error!s:.300}"
+        logger.exception("the model %s is not wholly watched in this pass", model.name)

@@ -1,9 +1,10 @@
 """What a pass has to do: windows that are due, and older ones to look at again."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pellucid.monitoring import layout
@@ -87,16 +88,20 @@ def _by_rows(
     return Due(found[-most:], skipped)
 
 
-def labelled(labels: Path, windows: Sequence[WindowSummary], most: int) -> list[WindowSummary]:
+def labelled(labels: Path, windows: Iterable[WindowSummary], most: int) -> list[WindowSummary]:
     """Windows with labels that arrived after they were judged, the oldest first.
 
     Args:
-        labels: their root.
-        windows: the candidates of one model, newest first.
-        most: the newest ones alone.
+        labels: of one model.
+        windows: the candidates, newest first.
+        most: of more, one half are the newest ones, and the others those that have waited longest:
+            where labels come for weeks, every window has its turn.
     """
-    changed = [each for each in windows if _told_since(labels, each)]
-    return list(reversed(changed[:most]))
+    changed = _changed(labels)
+    found = [each for each in windows if _told_since(changed, each)] if changed else []
+    newest, rest = found[: most // 2], found[most // 2 :]
+    waiting = sorted(rest, key=lambda each: each.judged_at)[: most - len(newest)]
+    return sorted([*newest, *waiting], key=lambda each: each.end)
 
 
 def _meets(span: Span, hours: Sequence[datetime]) -> bool:
@@ -104,15 +109,18 @@ def _meets(span: Span, hours: Sequence[datetime]) -> bool:
     return any(span.start < hour + _HOUR and hour - _HOUR < span.end for hour in hours)
 
 
-def _told_since(labels: Path, window: WindowSummary) -> bool:
-    directory = labels / layout.directory_of(window.model)
+def _changed(labels: Path) -> dict[str, float]:
+    """When labels of an hour came last, by its directory."""
+    try:
+        with os.scandir(labels) as found:
+            return {each.name: each.stat().st_mtime for each in found}
+    except OSError:  # there are none, or an hour was removed meanwhile
+        return {}
+
+
+def _told_since(changed: Mapping[str, float], window: WindowSummary) -> bool:
     first = int(window.start.timestamp() // 3600)
     last = int((window.end + _HOUR).timestamp() // 3600)
-    for hour in range(first, last + 1):
-        try:
-            changed = (directory / layout.hour_name(hour)).stat().st_mtime
-        except OSError:
-            continue
-        if datetime.fromtimestamp(changed, UTC) > window.judged_at:
-            return True
-    return False
+    judged = window.judged_at.timestamp()
+    hours = range(first, last + 1)
+    return any(changed.get(layout.hour_name(hour), 0.0) > judged for hour in hours)

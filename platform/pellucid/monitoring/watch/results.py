@@ -1,7 +1,7 @@
 """The results of monitoring in the database: the only place that queries them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ _WINDOW = re.compile(r"(\d{1,9})-(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)-(\d{1,9})")
 
 _BRIEF = (defer(Row.signals), defer(Row.figures), defer(Row.means))
 _LOOKED_AT = 24  # windows, for one that has labels
+_PAGE = 1_000
 
 
 class Results:
@@ -157,6 +158,28 @@ class Results:
             windows=[WindowSummary.model_validate(_common(row)) for row in rows[:limit]],
             next_cursor=_cursor(rows[limit - 1]) if len(rows) > limit else None,
         )
+
+    def windows(self, model: str, since: datetime) -> Iterator[WindowSummary]:
+        """A model's windows that end after then, newest first, however many there are."""
+        cursor = None
+        while True:
+            page = self.page(model, since=since, cursor=cursor, limit=_PAGE)
+            yield from page.windows
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def same(self, window: WindowSummary) -> WindowResult | None:
+        """What is known of a window; None if it was removed."""
+        return self._one(select(Row).where(*_same(window)))
+
+    def follows(self, model: str, version: int, start: datetime, end: datetime) -> bool:
+        """Whether a window was judged as one of those that follow each other."""
+        query = select(Row.id).where(
+            Row.model == model, Row.version == version, Row.start == start, Row.end == end
+        )
+        with self._database.reading() as session:
+            return session.scalar(query.where(Row.scheduled)) is not None
 
     def newest(self) -> list[WindowResult]:
         """The newest scheduled window of every version."""

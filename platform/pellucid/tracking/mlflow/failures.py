@@ -36,7 +36,11 @@ def translated() -> Iterator[None]:
 
 def _translate(status: int, message: str) -> PellucidError:
     if status == 404:
-        return NotFound(f"MLflow: {message}")
+        model = "Registered Model" in message
+        return NotFound(
+            f"MLflow: {message}",
+            remedy="Look: pellucid models list, or GET /v1/models." if model else "",
+        )
     if status in _REFUSED:
         return TrackerUnavailable(
             f"MLflow refuses access: {message}.",

@@ -219,3 +219,10 @@ def test_a_number_too_large_to_square_makes_a_sum_that_is_not_known():
     document = json.loads(json.dumps(to_json(profile), allow_nan=False))
     assert document["tallies"]["amount"]["squares"] is None
     assert np.isnan(from_json(document).tallies["amount"].squares)
+
+
+def test_a_null_in_a_dictionary_is_missing_and_no_new_string():
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1, 1, None]), pa.array(["car", None]))
+    bins = Bins("category", categories=("car",))
+    found = count({"purpose": column}, {"purpose": bins}).tallies["purpose"]
+    assert (found.counts.tolist(), found.missing, found.outside) == ([1, 0], 3, 0)

@@ -6,6 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from scipy.spatial import distance
 
+from pellucid.analysis.watching.binning import bins_of_numbers
 from pellucid.analysis.watching.drift import distances
 from support.drifting import number_bins, tally
 
@@ -67,6 +68,16 @@ def test_wasserstein_is_scipys_over_the_standard_deviation():
     bins = number_bins(a)
     found = distances.wasserstein(tally(a, bins).counts, tally(b, bins).counts, bins.edges)
     assert found == pytest.approx(stats.wasserstein_distance(a, b), rel=0.05)
+
+
+def test_wasserstein_of_a_column_whose_middle_half_is_one_value():
+    rng = np.random.default_rng(5)
+    a = np.where(rng.random(3_000) < 0.6, 5.0, rng.normal(5, 1, 3_000))  # imputed by its median
+    bins = bins_of_numbers(a)
+    assert np.nextafter(5, 0) in bins.edges
+    b = a + 1
+    found = distances.wasserstein(tally(a, bins).counts, tally(b, bins).counts, bins.edges)
+    assert 0.05 < found < 1  # of the whole range of its middle 99%
 
 
 def test_one_outlier_hides_no_shift():

@@ -159,6 +159,29 @@ def test_a_window_told_twice_counts_once_and_a_late_one_not_at_all(watch: Watch)
     assert watch.states == ["firing"]
 
 
+@pytest.mark.parametrize("unclear", ["unclear", "absent"])
+def test_a_window_that_is_unclear_in_between_counts_once(watch: Watch, unclear: str) -> None:
+    watch.rule(for_windows=2, resolve_after=2)
+    for status in ("alarm", unclear, "alarm"):
+        watch.window(status, hour=1)
+    assert watch.states == ["pending"]
+    watch.window("alarm", hour=2)
+    assert watch.states == ["firing"]
+    for status in ("ok", unclear, "ok"):
+        watch.window(status, hour=3)
+    assert watch.states == ["firing"]
+    watch.window("ok", hour=4)
+    assert watch.states == ["resolved"]
+
+
+def test_a_window_that_is_unclear_at_first_counts_when_it_is_not(watch: Watch) -> None:
+    watch.rule(for_windows=2)
+    watch.window("alarm", hour=1)
+    for status in ("unclear", "alarm"):
+        watch.window(status, hour=2)
+    assert watch.states == ["firing"]
+
+
 def test_alarms_of_one_window_are_one_message(watch: Watch) -> None:
     watch.window(*(signal(subject=f"metric {number}") for number in range(50)))
     ((event, subjects),) = watch.sink.told
@@ -289,6 +312,20 @@ def test_an_alert_that_nobody_acknowledges_escalates_once(watch: Watch) -> None:
     assert watch.events == ["firing", "resolved"]
 
 
+def test_after_a_silence_there_is_time_to_acknowledge(watch: Watch) -> None:
+    watch.rule(escalate=Escalation(after_seconds=7200, sinks=("log",)))
+    silences.add(
+        watch.database, WantedSilence(until=hours(5), by="ada", reason="a release"), hours(0)
+    )
+    watch.window("alarm")
+    watch.deliver(hours(5.1))
+    assert watch.events == ["firing"]
+    watch.deliver(hours(7))
+    assert watch.events == ["firing"]
+    watch.deliver(hours(7.2))
+    assert watch.events == ["firing", "escalated"]
+
+
 def test_an_acknowledged_alert_does_not_escalate(watch: Watch) -> None:
     watch.rule(escalate=ESCALATION)
     watch.window("alarm")
@@ -324,7 +361,9 @@ def test_rules_that_change_keep_open_alerts_and_their_history(watch: Watch) -> N
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     statuses=st.lists(st.sampled_from(["alarm", "ok", "unclear", "absent"]), max_size=12),

@@ -78,6 +78,56 @@ def test_a_sender_that_died_on_the_way_is_replaced(
     assert sink.taken[0] == sink.taken[1]  # at least once, with the same id
 
 
+def test_a_slow_pass_sends_nothing_that_another_sends(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = 0.0
+    monkeypatch.setattr(outbox, "monotonic", lambda: past)
+    other = FakeSink()
+
+    class Slow(FakeSink):
+        def send(self, message):  # type: ignore[no-untyped-def]
+            nonlocal past
+            past += 70
+            deliver(database, {"webhook": other}, seconds(past))
+            super().send(message)
+
+    for second, subject in enumerate(("auc", "recall", "f1")):
+        alarm(database, second, subject)
+    slow = Slow()
+    assert deliver(database, {"webhook": slow}, seconds(3)) == 3
+    assert (len(slow.taken), other.taken) == (3, [])
+
+
+def test_a_rest_begins_when_the_sink_has_failed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = 0.0
+    monkeypatch.setattr(outbox, "monotonic", lambda: past)
+
+    class Hangs(FakeSink):
+        def send(self, message):  # type: ignore[no-untyped-def]
+            nonlocal past
+            past += 60
+            super().send(message)
+
+    alarm(database, 0, "auc")
+    sink = Hangs(DOWN)
+    deliver(database, {"webhook": sink}, seconds(0))
+    deliver(database, {"webhook": sink}, seconds(61))
+    assert sink.tried == 1
+
+
+def test_a_clock_that_is_set_back_holds_up_nothing(database: Database) -> None:
+    tomorrow = 86400
+    alarm(database, tomorrow, "auc")
+    sink = FakeSink(DOWN)
+    deliver(database, {"webhook": sink}, seconds(tomorrow))
+    sink.error = None
+    alarm(database, tomorrow, "recall")
+    assert deliver(database, {"webhook": sink}, seconds(1)) == 2
+
+
 def test_a_message_that_is_refused_is_given_up_and_those_behind_it_are_not(
     database: Database,
 ) -> None:

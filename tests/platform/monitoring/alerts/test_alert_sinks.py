@@ -135,6 +135,15 @@ def test_slack_gets_text_and_blocks_that_mention_nobody() -> None:
         assert len(block["text"]["text"]) <= (150 if block["type"] == "header" else 3000)
 
 
+def test_slack_takes_what_escaping_has_made_longer() -> None:
+    odd = alert("&" * 300, summary="<&>" * 3000)
+    with http_receiver() as receiver:
+        SlackSink(receiver.url, link="http://s").send(message(odd))
+    (_, section) = json.loads(receiver.requests[0][2])["blocks"]
+    assert len(section["text"]["text"]) <= 3000
+    assert f"|{odd.id}>" in section["text"]["text"]
+
+
 def test_an_email_is_plain_text_and_html() -> None:
     with smtp_server() as box:
         url = f"smtp://ada:p%40ss@127.0.0.1:{box.port}"

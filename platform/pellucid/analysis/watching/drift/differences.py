@@ -1,5 +1,6 @@
 """Size and certainty of what differs between a reference and a window, or many windows at once."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,27 @@ def noise(reference: Counted, window: Counted) -> Floats:
     spread = pooled * (1 - pooled)
     each = np.minimum(np.sqrt(2 / np.pi * spread / np.maximum(size, 1e-9)), 2 * spread)
     return np.asarray(each.sum(axis=-1) / 2)
+
+
+def largest_variation(expected: float, chance: float) -> float:
+    """The largest total variation of which no more than `expected` is to be expected in samples.
+
+    With |d| / 2 summed over the bins, normal errors show the least of it where every bin differs by
+    as many of its standard errors, t: E|t + Z| is convex. By bisection.
+
+    Args:
+        expected: of the samples, at least `chance`.
+        chance: `noise` of them.
+    """
+    unit = chance * math.sqrt(math.pi / 2)  # half the sum of the standard errors
+    if not unit:
+        return expected
+    low, high = 0.0, expected / unit
+    for _ in range(50):
+        t = (low + high) / 2
+        shown = math.sqrt(2 / math.pi) * math.exp(-t * t / 2) + t * math.erf(t / math.sqrt(2))
+        low, high = (t, high) if shown * unit <= expected else (low, t)
+    return high * unit
 
 
 def of_share(

@@ -18,6 +18,7 @@ PSI_GROUPS = 10
 _PSI_FLOOR = 1e-4  # share of an empty group, so that its logarithm is finite
 _TAILS = 0.005  # share at either end that positions leave out
 _NORMAL_IQR = 1.3489795  # interquartile range of the standard normal distribution
+_EQUAL = 1e-9  # quartiles that differ by less than this part of the range are the same value
 
 
 def shares(counts: Counted) -> Floats:
@@ -69,10 +70,13 @@ def wasserstein(reference: Counted, window: Counted, edges: Floats) -> Floats:
     first = max(0, int(np.searchsorted(below, _TAILS, side="right")) - 1)
     last = min(len(edges), int(np.searchsorted(below, 1 - _TAILS)) + 1)
     first, last = min(first, len(edges) - 2), max(last, first + 2)
-    area = np.asarray(np.trapezoid(gap[..., first:last], edges[first:last], axis=-1))
+    inner = edges[first:last]
+    area = np.asarray(np.trapezoid(gap[..., first:last], inner, axis=-1))
     scale = (quantile(reference, edges, 0.75) - quantile(reference, edges, 0.25)) / _NORMAL_IQR
-    scale = scale if scale > 0 else edges[last - 1] - edges[first]
-    return area / scale
+    wide = float(inner[-1] - inner[0])
+    # A value that many rows share has a bin as narrow as numbers allow: its quartiles are equal.
+    scale = scale if scale > _EQUAL * wide else wide
+    return area / (scale or 1.0)
 
 
 def population_stability(reference: Counted, window: Counted) -> Floats:

@@ -11,6 +11,7 @@ from pellucid.analysis.watching.drift import distances
 from pellucid.analysis.watching.drift.differences import (
     comparable,
     familiar,
+    largest_variation,
     noise,
     of_distribution,
     of_share,
@@ -80,7 +81,7 @@ def _distribution(
     if bins.kind == "category":
         chance = float(noise(old, new))
         observed = float(distances.total_variation(old, new))
-        upper = float(np.sqrt((max(observed, chance) + reach) ** 2 - chance**2))
+        upper = largest_variation(max(observed, chance) + reach, chance)
     found = Finding(
         kind,
         subject,

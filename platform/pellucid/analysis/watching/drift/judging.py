@@ -10,7 +10,7 @@ from pellucid.analysis.watching.drift.findings import Finding, examine
 from pellucid.analysis.watching.drift.levels import Levels
 from pellucid.analysis.watching.drift.significance import benjamini_hochberg
 from pellucid.analysis.watching.drift.words import moved, sentence, short
-from pellucid.analysis.watching.profiles import Profile
+from pellucid.analysis.watching.profiles import Bins, Profile, Tally
 from pellucid.analysis.watching.signals import Signal, SignalKind, Status
 
 _OUTPUTS = "outputs."
@@ -94,10 +94,20 @@ def _column(reference: Profile, window: Profile, name: str, levels: Levels) -> l
     if first.effect is not None:
         detail = moved(bins, old, new)
         if first.current is not None and first.reference is not None:
-            then, now = short(first.reference), short(first.current)
+            then, now = short(first.reference), _median(first.current, bins, new)
             detail += f"; median moved from {then} to {now}" if then != now else ""
         found[0] = replace(first, detail=detail)
     return found
+
+
+def _median(value: float, bins: Bins, window: Tally) -> str:
+    """A median in words: beyond the reference's range only a limit of it is known."""
+    if 2 * window.outside > window.counts.sum():
+        if value <= bins.edges[0]:
+            return f"at most {short(value)}"
+        if value >= bins.edges[-1]:
+            return f"at least {short(value)}"
+    return short(value)
 
 
 def _signal(

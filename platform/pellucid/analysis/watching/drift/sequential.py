@@ -71,7 +71,7 @@ def judge_stream(
     signals = []
     for name in ("page_hinkley", "adwin"):
         if not enough or usual is None:
-            summary = f"{subject}: {len(values)} values so far, {_BASE} tell what is usual."
+            summary = f"{subject}: values so far: {len(values)}; {_BASE} tell what is usual."
             signals.append(_signal(subject, name, Status.UNCLEAR, summary))
             continue
         detector = adwin(level) if name == "adwin" else page_hinkley(level, threshold)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from pellucid.monitoring.alerts.resources import Alert
 from pellucid.monitoring.alerts.rules import Severity, Urgency
+from pellucid.monitoring.checks.verdicts import subject
 
 _TITLES = {
     "firing": "Alert",
@@ -50,7 +51,12 @@ class Message:
         first, *others = self.most_urgent_first
         more = f" and {len(others)} more" if others else ""
         what = f"{_TITLES.get(self.event, self.event)} ({self.severity})"
-        return f"{what}: {models}: {first.kind} of {first.subject}{more}"
+        return f"{what}: {models}: {about(first)}{more}"
+
+
+def about(alert: Alert) -> str:
+    """What an alert is about, for people."""
+    return f"{alert.kind} of {subject(alert.subject)}"
 
 
 class Sink(Protocol):

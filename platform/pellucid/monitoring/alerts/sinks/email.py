@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from pellucid.errors import Conflict, Unavailable
 from pellucid.monitoring.alerts.resources import Alert
-from pellucid.monitoring.alerts.sinks.contract import Message
+from pellucid.monitoring.alerts.sinks.contract import Message, about
 
 _log = logging.getLogger(__name__)
 _TIMEOUT = 15.0  # seconds, for each step
@@ -131,7 +131,7 @@ class EmailSink:
 def _text(message: Message, shown: Sequence[Alert], more: int, link: str) -> str:
     lines = [message.title, ""]
     for alert in shown:
-        lines += [f"{alert.severity}: {alert.kind} of {alert.subject}", f"  {alert.summary}"]
+        lines += [f"{alert.severity}: {about(alert)}", f"  {alert.summary}"]
         lines += [f"  first seen {alert.first_seen:%Y-%m-%d %H:%M} UTC"]
         lines += [f"  {link}/v1/alerts/{alert.id}", ""]
     if more:
@@ -141,7 +141,7 @@ def _text(message: Message, shown: Sequence[Alert], more: int, link: str) -> str
 
 def _html(message: Message, shown: Sequence[Alert], more: int, link: str) -> str:
     rows = "".join(
-        f"<tr><td>{alert.severity}</td><td>{escape(alert.kind)} of {escape(alert.subject)}</td>"
+        f"<tr><td>{alert.severity}</td><td>{escape(about(alert))}</td>"
         f"<td>{escape(alert.summary)}</td><td>{alert.first_seen:%Y-%m-%d %H:%M} UTC</td>"
         f'<td><a href="{escape(link)}/v1/alerts/{escape(alert.id)}">{escape(alert.id)}</a></td>'
         "</tr>"

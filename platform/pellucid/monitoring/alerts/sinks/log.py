@@ -2,7 +2,7 @@
 
 import logging
 
-from pellucid.monitoring.alerts.sinks.contract import Message
+from pellucid.monitoring.alerts.sinks.contract import Message, about
 
 _log = logging.getLogger("pellucid.alerts")
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
@@ -13,11 +13,10 @@ class LogSink:
 
     def send(self, message: Message) -> None:
         """Write it."""
-        for alert in message.alerts:
+        for alert in message.most_urgent_first:
             level = logging.INFO if message.event == "resolved" else _LEVELS[alert.severity]
-            subject = f"{alert.kind} of {alert.subject}"
             name = f"{alert.model}/{alert.version}"
-            line = (message.event, alert.severity, name, subject, alert.summary, alert.id)
+            line = (message.event, alert.severity, name, about(alert), alert.summary, alert.id)
             _log.log(level, "%s %s: %s: %s. %s (alert %s)", *(_one_line(part) for part in line))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from pellucid.monitoring.alerts.resources import Alert
-from pellucid.monitoring.alerts.sinks.contract import Message
+from pellucid.monitoring.alerts.sinks.contract import Message, about
 from pellucid.monitoring.alerts.sinks.posting import Poster
 
 _MOST_ALERTS = 10  # told one by one
@@ -40,8 +40,8 @@ class SlackSink:
         self._poster.post(json.dumps(document).encode(), {})
 
     def _told(self, alert: Alert) -> str:
-        what = _escaped(_cut(f"{alert.kind} of {alert.subject}", 300))
-        summary = _escaped(_cut(alert.summary, _LONGEST_TEXT // 2))
+        what = _cut(_escaped(about(alert)), _LONGEST_TEXT // 4)
+        summary = _cut(_escaped(alert.summary), _LONGEST_TEXT // 2)
         where = f"<{self._link}/v1/alerts/{alert.id}|{alert.id}>"
         return f"*{alert.severity}*: {what}\n{summary}\n{where}"
 

@@ -48,7 +48,7 @@ class WebhookSink:
         """Post it. Raises as `Poster.post`."""
         alerts = [
             {**alert.model_dump(mode="json"), "url": f"{self._link}/v1/alerts/{alert.id}"}
-            for alert in message.alerts
+            for alert in message.most_urgent_first
         ]
         document = {
             "type": f"alerts.{message.event}",
