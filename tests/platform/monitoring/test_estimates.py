@@ -59,6 +59,24 @@ def test_a_time_does_not_hide_which_held_out_rows_are_like_the_windows(tmp_path:
     assert 50 < found[0].effective_rows < 1_000
 
 
+def test_an_estimate_of_rows_like_no_held_out_ones_is_not_to_be_trusted(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    before = random.normal(0, 1, 1_500)
+    target = pa.array(np.array(CLASSES)[(random.random(1_500) < 0.7).astype(int)])
+    sample = logged(before).append_column("target", target)
+    pq.write_table(pa.Table.from_batches([sample]), tmp_path / "sample.parquet")
+    known = HeldOut.read(tmp_path / "sample.parquet", MANIFEST)
+    assert known is not None
+    told = []
+    for shift in (0.0, 50.0):
+        window = [logged(random.normal(shift, 1, 2_000))]
+        found = estimate(window, known, MANIFEST, [SCORES["accuracy"]])
+        assert found is not None
+        told.append(found.unreliable)
+    assert told[0] == ""
+    assert "of this window's rows are like any held-out row" in told[1]
+
+
 def test_a_sample_without_truth_tells_nothing(tmp_path: Path) -> None:
     for rows in (
         logged(np.zeros(3), 1),

@@ -64,7 +64,7 @@ class Calibration:
         said: (M, K) probabilities.
         truth: (M,) class indices.
         counts: (R, M) how often each row counts, a fit for each.
-        weight: (M,) of mean 1. Where they differ, a second fit is made by them: it is held near
+        weight: (M,) of any mean. Where they differ, a second fit is made by them: it is held near
             the first one, which counts all rows alike and is held near the identity.
     """
 
@@ -74,8 +74,8 @@ class Calibration:
         identity[:, -1] = 1
         design = self._design(said)
         self._fits = _fitted(design, truth, counts, identity, _PLAIN)
-        if (weight != 1).any():
-            weighted = counts * weight * (effective_rows(weight) / len(weight))
+        if np.ptp(weight):
+            weighted = counts * weight * (effective_rows(weight) / weight.sum())
             self._fits = _fitted(design, truth, weighted, self._fits, _WEIGHTED)
 
     def apply(self, said: Floats, fits: slice) -> Floats:
@@ -151,11 +151,12 @@ def classification(
 
 
 def density_ratio(reference: Floats, window: Floats, *, seed: int = 0) -> Floats:
-    """How much more frequent each reference row's like is in the window: weights of mean 1.
+    """How much more frequent each reference row's like is in the window.
 
     A classifier (gradient boosting) tells reference rows from the window's; its odds, for rows that
     it was not fitted on, are the ratio of the densities (Bickel et al., JMLR 2009). They are
-    clipped to 1/20 and 20, so that no single row decides.
+    clipped to 1/20 and 20, so that no single row decides. Their mean is 1 where every row of the
+    window could be one of the reference: see `overlap`.
 
     Args:
         reference: (M, columns), NaN is missing.
@@ -176,8 +177,16 @@ def density_ratio(reference: Floats, window: Floats, *, seed: int = 0) -> Floats
     rows = np.concatenate((reference, window))
     chance = cross_val_predict(model, rows, of_window, cv=folds, method="predict_proba")
     odds = chance[: len(reference), 1] / chance[: len(reference), 0].clip(1e-12)
-    ratio = (odds * len(reference) / len(window)).clip(1 / MOST_WEIGHT, MOST_WEIGHT)
-    return np.asarray(ratio / ratio.mean())
+    return np.asarray((odds * len(reference) / len(window)).clip(1 / MOST_WEIGHT, MOST_WEIGHT))
+
+
+def overlap(ratio: Floats) -> float:
+    """The share of the window's rows that are like reference rows, from `density_ratio`.
+
+    The mean over reference rows of window density / reference density is the window's mass where
+    the reference has any. Where that is little, no weights make one look like the other.
+    """
+    return float(min(ratio.mean(), 1.0))
 
 
 def effective_rows(weight: Floats) -> float:

@@ -25,6 +25,7 @@ SCORES = (
 )  # fmt: skip
 _FEWEST = 100  # rows of the sample, and of the window
 _FEWEST_EFFECTIVE = 50.0
+_LEAST_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,24 @@ class Estimate:
     Attributes:
         rows: of the window that it was taken on.
         effective_rows: of the sample, weighted to look like the window.
+        overlap: share of the window's rows that are like any of the sample.
     """
 
     method: Literal["cbpe", "dle"]
     found: dict[str, Interval]
     rows: int
     effective_rows: float
+    overlap: float
 
     @property
     def unreliable(self) -> str:
         """Why it should not be trusted; "" where it may be."""
-        if self.effective_rows >= _FEWEST_EFFECTIVE:
-            return ""
-        return "Few held-out rows are like this window's, so it says little."
+        if self.overlap < _LEAST_OVERLAP:
+            share = f"Only {self.overlap:.0%} of this window's rows"
+            return f"{share} are like any held-out row, so it says little."
+        if self.effective_rows < _FEWEST_EFFECTIVE:
+            return "Few held-out rows are like this window's, so it says little."
+        return ""
 
 
 def estimate(
@@ -108,8 +114,11 @@ def estimate(
     else:
         rows, found = len(table.window), _errors(table, known.outcomes, scores, confidence)
     method: Literal["cbpe", "dle"] = "cbpe" if reader.classifies else "dle"
-    effective = estimation.effective_rows(weight)
-    return Estimate(method, found, rows, effective) if found else None
+    if not found:
+        return None
+    return Estimate(
+        method, found, rows, estimation.effective_rows(weight), estimation.overlap(weight)
+    )
 
 
 def _scores(

@@ -49,6 +49,7 @@ class PerformanceFigures:
         estimated_on: rows that the estimates are taken on.
         method: of the estimates.
         effective_rows: how many reference rows the window's like weigh as much as.
+        overlap: share of the window's rows that are like any reference row.
         confusion: rows are true classes, columns what the model said.
     """
 
@@ -63,6 +64,7 @@ class PerformanceFigures:
     estimated: dict[str, Measure] = field(default_factory=dict)
     method: Literal["", "cbpe", "dle"] = ""
     effective_rows: float | None = None
+    overlap: float | None = None
     classes: tuple[str, ...] = ()
     confusion: list[list[int]] | None = None
 
@@ -224,6 +226,7 @@ def _estimated(
         "estimated": bench.measures(estimate.found),
         "method": estimate.method,
         "effective_rows": estimate.effective_rows,
+        "overlap": estimate.overlap,
     }
 
 

@@ -92,7 +92,9 @@ def performance_facts(figures: Mapping[str, Any] | None) -> list[str]:
         rows = f"Estimated on {figures['estimated_on']:,} rows by {said}"
         weight = figures.get("effective_rows")
         like = f"; the held-out rows, so weighted, count as {weight:,.0f}." if weight else "."
-        found.append(rows + like)
+        near = figures.get("overlap")
+        known = f" {share(near)} of the window's rows are like such." if near else ""
+        found.append(rows + like + known)
     return found
 
 

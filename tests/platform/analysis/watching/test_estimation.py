@@ -141,11 +141,21 @@ def test_weights_make_reference_rows_look_like_the_window() -> None:
     held, live = random.normal(size=(2000, 2)), random.normal((0.7, 0), 1, (2000, 2))
     held[::50, 1] = np.nan
     weight = estimation.density_ratio(held, live)
-    assert weight.mean() == pytest.approx(1)
+    assert 0.8 < weight.mean() < 1.2
     assert np.average(held[:, 0], weights=weight) == pytest.approx(0.7, abs=0.15)
     assert 200 < estimation.effective_rows(weight) < 1500
     same = estimation.density_ratio(held, random.normal(size=(2000, 2)))
     assert estimation.effective_rows(same) > 1700
+    assert estimation.overlap(same) > 0.9
+
+
+@pytest.mark.parametrize("moved", [0.0, 1.0, 2.0, 4.0, 20.0])
+def test_overlap_is_the_windows_share_that_the_reference_covers(moved: float) -> None:
+    random = np.random.default_rng(4)
+    held, live = random.random((3000, 1)) * 4, moved + random.random((3000, 1)) * 4
+    ratio = estimation.density_ratio(held, live)
+    covered = float((live < 4).mean())
+    assert estimation.overlap(ratio) == pytest.approx(covered, abs=0.06)
 
 
 def test_losses_of_a_regression_follow_the_inputs() -> None:
