@@ -71,7 +71,7 @@ def test_the_report_is_a_page_in_which_nothing_else_may_run(judged, typed):
 def test_what_is_not_there_is_said(typed, judged):
     with pytest.raises(NotFound):
         typed.monitoring.get("nothing")
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="no model 'nothing'"):
         typed.monitoring.report("nothing")
     for window in ("yesterday", "1-2026-13-41T18:00:00Z-3600", "1-9999-12-31T23:00:00Z-999999999"):
         with pytest.raises(InvalidInput, match="is no window"):

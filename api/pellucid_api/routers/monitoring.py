@@ -6,6 +6,7 @@ from fastapi import Query
 from pydantic import AwareDatetime
 from starlette.responses import HTMLResponse
 
+from pellucid.errors import NotFound
 from pellucid.monitoring.report import render
 from pellucid.monitoring.watch.resources import Monitoring
 from pellucid.monitoring.watch.results import Results
@@ -56,7 +57,11 @@ def show(
 def report(services: Held, name: ModelName, window: Window = None) -> ReportResponse:
     """Show a window as a page for people: what changed, since when, how much it matters."""
     results = Results(services.database)
-    result = results.window(name, window)
+    try:
+        result = results.window(name, window)
+    except NotFound:
+        services.registry.model(name)  # raises if there is none
+        raise
     history = results.page(name, version=result.version, until=result.end, limit=_HISTORY)
     run = result.figures.run_id
     url = f"{services.settings.resolved_mlflow_url}/#/runs/{run}" if run else ""
