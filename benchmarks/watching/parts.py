@@ -14,6 +14,7 @@ NAMES = (
     "power",
     "speed",
     "bias",
+    "disparities",
     "mitigation",
     "estimates",
     "feedback",
