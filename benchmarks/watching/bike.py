@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -166,7 +167,7 @@ def _served(
     rows = served(data, month)
     truth = rows[TARGET].to_numpy()
     sent = rows.drop_columns([TARGET]).to_pylist()
-    start = datetime.now(UTC)
+    start = _next_second()
     found = {}
     for version in versions:
         answers = [
@@ -178,10 +179,16 @@ def _served(
         labels = {str(a.id): float(t) for a, t in zip(answers, truth, strict=True)}
         client.feedback(labels, source=FILE)
         found[version] = rmse(values, truth)
-    judged = monitor.once(MODEL, start, datetime.now(UTC)).results
+    judged = monitor.once(MODEL, start, _next_second()).results
     told = [_told(result, month, found[result.version]) for result in judged]
     _say(f"month {month}: {[(each['version'], each['alarms']) for each in told]}")
     return told
+
+
+def _next_second() -> datetime:
+    """Waits for it: windows are of whole seconds, and a month takes less than one."""
+    time.sleep(1 - time.time() % 1)
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _told(result: WindowResult, month: int, measured: float) -> dict[str, Any]:

@@ -10,7 +10,13 @@ import pytest
 
 from pellucid.analysis.watching.signals import Signal, Status
 from pellucid.bundle import Input
-from pellucid.errors import Conflict, DatabaseUnavailable, NotFound, TrackerUnavailable
+from pellucid.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    InvalidInput,
+    NotFound,
+    TrackerUnavailable,
+)
 from pellucid.monitoring.alerts import history
 from pellucid.monitoring.checks.judging import Case, Findings, Question
 from pellucid.monitoring.checks.questions import QUESTIONS
@@ -280,6 +286,8 @@ def test_a_window_that_somebody_asks_for(watched: Watched) -> None:
     watched.predict(hour(0) + MINUTE, rows(500, 1, 2.0))
     with pytest.raises(NotFound):
         watched.monitor().once("nothing", hour(0))
+    with pytest.raises(InvalidInput, match="one at least"):
+        watched.monitor().once("credit", hour(0), hour(0) + timedelta(milliseconds=300))
     done = watched.monitor().once("credit", hour(0), hour(0) + 2 * MINUTE)
     (result,) = done.results
     assert (result.rows, result.status) == (500, Status.ALARM)

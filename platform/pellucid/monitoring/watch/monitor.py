@@ -246,7 +246,8 @@ class Monitor:
         start, end = start.replace(microsecond=0), end.replace(microsecond=0)
         if end <= start:
             raise InvalidInput(
-                f"The window ends at {end.isoformat()}, before it starts.",
+                f"The window from {start.isoformat()} ends at {end.isoformat()}. "
+                "It takes whole seconds, one at least.",
                 where={"parameter": "to"},
             )
         done = Pass()
