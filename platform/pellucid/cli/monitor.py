@@ -73,7 +73,7 @@ def monitor(
     if to and not from_:
         raise InvalidInput("--to needs --from.")
     with connected(Settings.load()) as watching:
-        done = watching.once(model, _time(from_), _time(to) or (_now() if from_ else None))
+        done = watching.once(model, _time(from_), _time(to))
     if as_json:
         show_json(done.results)
     else:
@@ -159,7 +159,7 @@ def _summary(each: "WindowSummary") -> tuple[object, ...]:
 
 
 def _time(text: str | None) -> datetime | None:
-    """A time that somebody typed, in whole seconds; UTC unless it says otherwise."""
+    """A time that somebody typed; UTC unless it says otherwise."""
     if text is None:
         return None
     try:
@@ -168,10 +168,4 @@ def _time(text: str | None) -> datetime | None:
         raise InvalidInput(
             f"{text!r} is no time.", remedy="Write it as 2026-11-21T18:00Z."
         ) from error
-    read = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
-    return read.replace(microsecond=0)
-
-
-def _now() -> datetime:
-    """A window's id, by which its report is asked for, knows whole seconds."""
-    return datetime.now(UTC).replace(microsecond=0)
+    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)

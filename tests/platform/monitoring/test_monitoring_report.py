@@ -80,6 +80,7 @@ def labelled() -> dict[str, object]:
     return {
         "predictions": 2000, "labelled": 500, "unusable": 2, "delay_median": 7200.0,
         "delay_p90": 200_000.0, "method": "cbpe", "estimated_on": 2000, "effective_rows": 812.3,
+        "overlap": 0.93,
     }  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def test_it_says_what_when_and_how_much() -> None:
         "only labels show that",
         "500 of 2,000 predictions (25.0%)",
         "within 2 hours",
+        "count as 812. 93.0% of the window&#39;s rows are like held-out rows.",
         "Impact ratios by sex",
         "3 rows whose sex is not known",
         "http://mlflow/#/runs/abc",

@@ -381,3 +381,21 @@ def test_windows_in_which_nothing_changes_do_not_alarm() -> None:
             found = Found("performance", SCORES[name], interval, 150, reference, len(names))
             statuses.append(verdict(found, Minimums()).status)
     assert Status.ALARM not in statuses
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "said"),
+    [
+        ((0.6, 0.64), Status.ALARM, "worse by 0.16 at least, and 0.03 is what matters"),
+        ((0.69, 0.76), Status.UNCLEAR, "worse by 0.04 at least, but in a year of windows chance"),
+        ((0.73, 0.79), Status.UNCLEAR, "too few rows to tell whether it fell by 0.03"),
+        ((0.78, 0.82), Status.OK, "no drop of 0.03"),
+    ],
+)
+def test_a_verdict_says_why(limits: tuple[float, float], status: Status, said: str) -> None:
+    interval = Interval(sum(limits) / 2, *limits)
+    reference = Interval(0.8, 0.79, 0.81)
+    found = Found("performance", SCORES["accuracy"], interval, 4_000, reference)
+    signal = verdict(found, Minimums(windows_per_year=8_760))
+    assert signal.status is status
+    assert said in signal.summary

@@ -135,7 +135,8 @@ def verdict(found: Found, minimums: Minimums) -> Signal:
         return _signal(found, Status.OK, f"{before}: no drop of {drop:.2g}.", drop, p_value)
     said = f"{before}: too few rows to tell whether it fell by {drop:.2g}."
     if worse[0] >= drop:
-        said = f"{before}: worse by {drop:.2g}, but in a year of windows chance does as much."
+        much = f"worse by {worse[0]:.2g} at least"
+        said = f"{before}: {much}, but in a year of windows chance does as much."
     return _signal(found, Status.UNCLEAR, said, drop, p_value)
 
 

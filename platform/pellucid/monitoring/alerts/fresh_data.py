@@ -105,8 +105,12 @@ def append(original: Path | None, fresh: Fresh, schema: Schema, path: Path) -> N
     with pq.ParquetWriter(path, pa.schema(types)) as writer:
         for source in (original, fresh.path):
             for table in _tables(source):
-                made = table.select(schema.names).cast(writer.schema, safe=False)
-                writer.write_table(made, _GROUP_ROWS)
+                made = [
+                    # Large whole numbers among fractions are rounded to floats; nothing else is.
+                    table.column(name).cast(kind, safe=name not in fresh.fractional)
+                    for name, kind in types
+                ]
+                writer.write_table(pa.table(made, writer.schema), _GROUP_ROWS)
 
 
 def _tables(source: Path | None) -> Iterator[pa.Table]:

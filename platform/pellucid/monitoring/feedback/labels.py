@@ -163,7 +163,7 @@ class Labels:
 
     def told(self, model: str, prediction: uuid.UUID) -> pa.Table:
         """All that was told of one prediction of a model: `RECORDS`, the last one at the end."""
-        words = np.frombuffer(prediction.bytes, ">u8").astype(np.uint64).reshape(1, 2)
+        words = ids.from_arrow(pa.array([prediction.bytes], ids.TYPE))
         records = self._records(model, ids.hour_of(prediction), Wanted(words))
         return records.group_by(RECORDS.names).aggregate([]).sort_by(_TOLD)  # each once
 

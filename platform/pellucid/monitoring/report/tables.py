@@ -93,7 +93,7 @@ def performance_facts(figures: Mapping[str, Any] | None) -> list[str]:
         weight = figures.get("effective_rows")
         like = f"; the held-out rows, so weighted, count as {weight:,.0f}." if weight else "."
         near = figures.get("overlap")
-        known = f" {share(near)} of the window's rows are like such." if near else ""
+        known = f" {share(near)} of the window's rows are like held-out rows." if near else ""
         found.append(rows + like + known)
     return found
 

@@ -113,7 +113,7 @@ class Monitor:
 
         Args:
             model: one; by default all.
-            start: of the window; None: what is due.
+            start: of the window, in whole seconds, as its id has it; None: what is due.
             end: by default now.
             telling: deliver alerts, and submit the retrainings that they ask for.
 
@@ -121,6 +121,7 @@ class Monitor:
             Conflict: another monitor is at work.
             DatabaseUnavailable, TrackerUnavailable: it does not answer.
             NotFound: there is no such model.
+            InvalidInput: the window is shorter than a second.
         """
         with held(self._lock) as ours:
             if not ours and start is None:
