@@ -116,13 +116,13 @@ def test_chunked_bodies_are_read(raw):
 
 def test_a_head_without_end_is_refused(raw):
     raw.send(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n")
-    assert sent_until_closed(raw, b"A: " + b"b" * 1000 + b"\r\n", 20_000) < 20_000
+    assert sent_until_closed(raw, b"A: " + b"b" * 1000 + b"\r\n", 1000) < 1000
     assert [found[0] for found in raw.rest()] in ([431], [])  # a reset may overtake the answer
 
 
 def test_trailers_without_end_are_refused(raw):
     raw.send(request(PREDICT, b"1\r\n[\r\n0\r\n", CHUNKED, length=False))
-    assert sent_until_closed(raw, b"A: " + b"b" * 1000 + b"\r\n", 20_000) < 20_000
+    assert sent_until_closed(raw, b"A: " + b"b" * 1000 + b"\r\n", 1000) < 1000
 
 
 def test_pipelined_requests_are_answered_in_order(raw):
@@ -190,7 +190,7 @@ def test_a_client_that_trickles_is_let_go(serve, register):
     for case, data in trickles.items():
         with wire(client) as raw:
             raw.send(data)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 5
             while time.monotonic() < deadline:
                 try:
                     raw.socket.settimeout(0.05)
@@ -216,7 +216,7 @@ def test_a_client_that_trickles_is_let_go(serve, register):
 
 def test_a_slow_body_that_goes_on_is_waited_for(serve, register, monkeypatch):
     register()
-    client = serve(request_timeout=5)
+    client = serve(request_timeout=0.3)
     data = request(PREDICT, BODY)
     with wire(client) as raw:
         for piece in (data[:50], data[50:90], data[90:]):  # the head takes a part of it
@@ -238,7 +238,7 @@ def test_a_client_that_does_not_read_is_let_go(serve, register):
             pass
         assert count < 20_000
         raw.socket.settimeout(0.01)
-        assert sent_until_closed(raw, b"x", 6000) < 6000
+        assert sent_until_closed(raw, b"x", 500) < 500
 
 
 def test_an_idle_connection_is_closed_and_a_busy_one_kept(settings, registry, register):

@@ -73,7 +73,7 @@ def test_a_terminated_worker_exits_at_once_and_hands_its_job_back(bench: Bench) 
     with bench.working_process("hang") as worker:
         bench.wait_for(job_id, lambda job: job.progress)
         worker.terminate()
-        assert worker.wait(60) == 0
+        assert worker.wait(8) == 0
         job = bench.queue.get(job_id)
         assert (job.status, job.attempt, job.max_attempts) == (JobStatus.QUEUED, 1, 4)
         assert bench.processes(job_id) == []

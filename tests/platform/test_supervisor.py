@@ -57,7 +57,7 @@ def test_services_run_until_the_end_of_the_block_with_their_children(tmp_path: P
         process = psutil.Process(supervisor.pids()["parent"])
         eventually(process.children)
         everyone = [process, *process.children()]
-    assert not psutil.wait_procs(everyone, 30)[1]
+    assert not psutil.wait_procs(everyone, 5)[1]
 
 
 def test_it_waits_for_the_health_url(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ with Supervisor(services, Path({str(tmp_path)!r}), print):
     everyone = supervisor.children(recursive=True)
     process.kill()
     process.wait()
-    assert not psutil.wait_procs(everyone, 60)[1]
+    assert not psutil.wait_procs(everyone, 10)[1]
 
 
 def test_a_taken_port_is_named_with_its_setting(tmp_path: Path, port: int) -> None:

@@ -38,7 +38,7 @@ class Hanging(MemoryTracker):
         self, run_id: str, name: str, bundle: Path, tags: Mapping[str, str]
     ) -> ModelVersion:
         self.asked.set()
-        self.answer.wait(240)
+        self.answer.wait(30)
         return super().register(run_id, name, bundle, tags)
 
 
@@ -73,9 +73,9 @@ def test_a_request_that_hangs_delays_no_cancel(bench: Bench, tmp_path: Path) -> 
     tracker = bench.tracker = Hanging(tmp_path / "hanging")
     job_id = bench.submit()
     with bench.working():
-        assert tracker.asked.wait(60)
+        assert tracker.asked.wait(30)
         bench.queue.cancel(job_id)
-        job = bench.wait_for(job_id, lambda job: job.status.final)
+        job = bench.wait_for(job_id, lambda job: job.status.final, timeout=5)
         assert job.status is JobStatus.CANCELED
         tracker.answer.set()
         bench.ended(job_id)
@@ -128,9 +128,9 @@ def test_a_cancel_ends_the_comparison(bench: Bench) -> None:
     with bench.working():
         bench.ended(bench.submit())
         job_id = bench.submit(gates={"promote": "better"})
-        assert launcher.asked.wait(60)
+        assert launcher.asked.wait(30)
         bench.queue.cancel(job_id)
-        job = bench.wait_for(job_id, lambda job: job.status.final)
+        job = bench.wait_for(job_id, lambda job: job.status.final, timeout=5)
         assert job.status is JobStatus.CANCELED
-        wait_until(lambda: bench.processes(job_id) == [])
+        wait_until(lambda: bench.processes(job_id) == [], timeout=5)
     assert bench.tracker.model("toy").aliases == {CHAMPION: 1}

@@ -254,7 +254,7 @@ def test_a_server_that_is_not_there_is_soon_known() -> None:
     ):
         with pytest.raises(TrackerUnavailable, match="does not answer"):
             call()
-    assert time.monotonic() - started < 60, "MLflow's own retries take minutes"
+    assert time.monotonic() - started < 5
 
 
 def test_credentials_are_sent_and_a_refusal_says_what_to_check(
@@ -300,7 +300,7 @@ def test_a_frozen_server_is_given_up(
             tracker.log_artifacts(run_id, tmp_path / "bundle")
         with pytest.raises(TrackerUnavailable):
             registry.download("frozen", 1, tmp_path / "to")
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < 10
     finally:
         mlflow_server.resume()
     assert not (tmp_path / "to").exists()
